@@ -9,9 +9,10 @@ import dagster as dg
 
 from yolo_assets.defs.alerts.sensors import alerts_sensor
 from yolo_assets.defs.archive import assets as archive
-from yolo_assets.defs.archive import audit, catalog, checkpoint
+from yolo_assets.defs.archive import audit, catalog, checkpoint, copy
 from yolo_assets.defs.archive.audit import audit_daily
 from yolo_assets.defs.archive.checkpoint import checkpoint_daily
+from yolo_assets.defs.archive.copy import copy_hourly
 from yolo_assets.defs.archive.sensors import receipts_sensor
 from yolo_assets.defs.automation import automation
 from yolo_assets.defs.intake import assets as intake
@@ -31,7 +32,20 @@ from yolo_assets.defs.tables import health_and_drift
 from yolo_assets.defs.today import assets as today
 from yolo_assets.defs.today.sensors import today_sensor
 
-MODULES = (intake, tables, health_and_drift, archive, catalog, audit, checkpoint, learning, release, deployed, today)
+MODULES = (
+    intake,
+    tables,
+    health_and_drift,
+    archive,
+    catalog,
+    audit,
+    checkpoint,
+    copy,
+    learning,
+    release,
+    deployed,
+    today,
+)
 
 
 def plant_definitions() -> dg.Definitions:
@@ -52,7 +66,7 @@ def plant_definitions() -> dg.Definitions:
             today_sensor,
         ],
         jobs=[training_trial],
-        schedules=[audit_daily, checkpoint_daily, retention_daily],
+        schedules=[audit_daily, checkpoint_daily, copy_hourly, retention_daily],
         resources={"locations": Locations.from_env()},
     )
 

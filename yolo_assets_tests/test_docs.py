@@ -107,6 +107,8 @@ def test_every_command_of_the_page_runs_in_the_order_it_is_written(page: str, tm
     env = {name: value for name, value in os.environ.items() if not name.startswith("YOLO_ASSETS_")}
     env["YOLO_ASSETS_HOME"] = str(tmp_path / "plant")
     env["YOLO_ASSETS_GRACE_SECONDS"] = "0"
+    if page == "docs/how-to/second-copy.md":
+        env["YOLO_ASSETS_ARCHIVE_COPY"] = str(tmp_path / "second-place")
     if page == "docs/edge.md":  # speaks of a box that runs
         run_a_box(tmp_path / "plant", env)
     elif page == "docs/how-to/your-own-model.md":

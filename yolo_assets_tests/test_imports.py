@@ -23,6 +23,7 @@ LAYERS = {
     "archive": {"contracts", "runtime", "storage", "classes", "spool"},
     "filesystem": {"contracts", "storage", "spool", "archive"},
     "tables": {"contracts", "runtime", "storage", "classes", "vision", "spool", "archive"},
+    "replication": {"contracts", "runtime", "storage", "archive", "catalog"},
     "custody": {"contracts", "storage"},
     "transparency": {"contracts", "runtime", "storage", "archive"},
     "catalog": {"contracts", "runtime", "storage", "classes", "spool", "archive", "tables"},

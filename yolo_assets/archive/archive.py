@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import chain
 from typing import TypeVar
 
 from yolo_assets.archive.missing import missing_parts, no_receipt, with_missing
-from yolo_assets.archive.originals import oldest_version, parse_receipt
+from yolo_assets.archive.originals import copied_archives, oldest_version, parse_receipt
 from yolo_assets.archive.packing.pack import IndexRow
 from yolo_assets.archive.part import ArchivedPart
+from yolo_assets.contracts.copies import CopiedArchive
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName, check_id, frame_time, holds_lines, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
@@ -69,6 +71,11 @@ class Archive:
     def url(self) -> str:
         """Where it is, for messages."""
         return self.store.url
+
+    @cached_property
+    def copied(self) -> dict[str, CopiedArchive]:
+        """What statements say of archives that were copied, by stem; read once, see ``copied_archives``."""
+        return copied_archives(self.store, self.trusted)
 
     def names(
         self, *, camera_id: str | None = None, hour: Hour | None = None, date: str | None = None

@@ -139,7 +139,8 @@ class _HourArchiving:
                 break
             packing = self._packing(plan)
             try:
-                uploaded = upload(self.archive.store, plan, packing, UploadJournal(self.hour))
+                journal = UploadJournal.of(self.hour, plan)
+                uploaded = upload(self.archive.store, plan.archive_key, plan.upload_id, packing, journal)
             except MemberChangedError as error:
                 # The file changes while it is read: it stays for the next part, and what was sent is forgotten.
                 self.left[native_name(error.name)] = error.reason

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from yolo_assets.archive.packing.index import parse_index
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.contracts.errors import IntegrityError
-from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.contracts.copies import CopiedArchive, CopyStatement
+from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
+from yolo_assets.contracts.names import COPIES, ArchiveName
 from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore
@@ -69,3 +70,22 @@ def oldest_version(
         if proves(data):
             return version
     return None
+
+
+def copied_archives(store: ObjectStore, trusted: TrustedKeys) -> dict[str, CopiedArchive]:
+    """How archives lie here that were copied here, by their stem; a later statement counts. Untrusted ones do not.
+
+    One small read per thousand archives.
+    """
+    found: dict[str, CopiedArchive] = {}
+    for info in store.list(f"{COPIES}date="):
+        try:
+            statement = trusted.open_document(store.get(info.key), "archive-copy", info.key).record(
+                CopyStatement, info.key
+            )
+        except (ObjectNotFoundError, SignatureError, BadInputError):
+            continue
+        if statement.first.rstrip("/") == store.url.rstrip("/"):
+            continue  # it tells how they lie elsewhere
+        found.update((entry.name, entry) for entry in statement.archives)
+    return found

@@ -13,6 +13,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from yolo_assets.archive.originals import check_index, oldest_version
 from yolo_assets.archive.packing.format import content
@@ -25,6 +26,8 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name, portable_name
 from yolo_assets.spool.records import RecordFile
 from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
+
+T = TypeVar("T")
 
 SMALL_INDEX = 48 << 10
 """An index up to this size is read at once: one request instead of two. A thousand members have about so much."""
@@ -228,7 +231,10 @@ class ArchivedPart:
         return footer, parse_footer(footer, size, key) if _fits(footer, sha256) else None
 
     def _range(self, start: int, length: int) -> bytes:
-        return self.store.get_range(self.receipt.archive_key, start, length, version_id=self.receipt.version_id)
+        key = self.receipt.archive_key
+        return at_version(
+            self.store, self.receipt, lambda version: self.store.get_range(key, start, length, version_id=version)
+        )
 
     def _read_window(self, window: Sequence[IndexRow]) -> Iterator[tuple[IndexRow, Iterator[bytes]]]:
         start = window[0].offset
@@ -252,6 +258,25 @@ class ArchivedPart:
             raise IntegrityError(
                 f"{row.name} in {receipt.archive_key} is not the file that was archived; its hash differs"
             )
+
+
+def at_version(store: ObjectStore, receipt: Receipt, read: Callable[[str | None], T]) -> T:
+    """Read an archive in the version that its receipt names; in a copy, which has others, as it lies there.
+
+    Args:
+        store: where it is read.
+        receipt: of the archive.
+        read: reads a version; None: the newest. What it gives is checked against a hash by whoever asks.
+
+    Raises:
+        ObjectNotFoundError: it is not there in any version.
+    """
+    if receipt.version_id is None or store.object_lock is None:
+        return read(None)
+    try:
+        return read(receipt.version_id)
+    except ObjectNotFoundError:
+        return read(None)
 
 
 def _fits(data: bytes, sha256: str) -> bool:

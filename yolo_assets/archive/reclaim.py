@@ -82,7 +82,7 @@ def reclaim_hour(hour: SpoolHour, archive: Archive, *, hot_hours: float, now: da
         problems: list[SpoolProblem] = []
         differing: set[str] = set()
         for part in archive.parts(hour.camera_id, hour.hour):
-            problem = _not_stored(part)
+            problem = _not_stored(archive, part)
             if problem is not None:
                 problems.append(SpoolProblem(hour.path, problem))
                 continue
@@ -100,16 +100,18 @@ def reclaim_hour(hour: SpoolHour, archive: Archive, *, hot_hours: float, now: da
         return ReclaimReport(hour.camera_id, hour.hour.key, files, freed, len(hour.members()), tuple(problems))
 
 
-def _not_stored(part: ArchivedPart) -> str | None:
+def _not_stored(archive: Archive, part: ArchivedPart) -> str | None:
     receipt = part.receipt
     info = part.store.head(receipt.archive_key, version_id=receipt.version_id)
+    if info is None and part.name.stem in archive.copied:  # the archive moved here, where versions are others
+        info = part.store.head(receipt.archive_key, version_id=archive.copied[part.name.stem].version_id)
     if info is None:
         return f"{receipt.archive_key} is not in the store although it has a receipt; nothing deleted"
     if info.size == receipt.archive_size and info.etag == receipt.etag:
         return None
     # Moving a store to other disks changes a folder's ETags, but not the bytes.
     same_size = info.size == receipt.archive_size
-    if not same_size or stored_sha256(part.store, receipt.archive_key, receipt.version_id) != receipt.sha256:
+    if not same_size or stored_sha256(part.store, receipt.archive_key, info.version_id) != receipt.sha256:
         return f"{receipt.archive_key} is not the object its receipt was written for; nothing deleted"
     return None
 

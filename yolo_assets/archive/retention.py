@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.originals import oldest_version
 from yolo_assets.archive.part import ArchivedPart
+from yolo_assets.contracts.copies import CopiedArchive
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import ArchiveName, receipts_prefix
 from yolo_assets.contracts.receipt import Receipt
@@ -125,12 +126,16 @@ def hidden_archives(archive: Archive, *, date: str | None = None) -> Iterator[tu
         yield from _names(lock, receipts_prefix(date=date))
 
 
-def protection_problems(part: ArchivedPart) -> list[str]:
+def protection_problems(part: ArchivedPart, copied: CopiedArchive | None = None) -> list[str]:
     """What is wrong with the write-once protection of one archive: a line each, none means it is as its receipt says.
 
     Looks at archive, index and receipt: retention missing, shorter or weaker than the receipt says; versions and delete
     markers over the original, or older ones under it. A receipt that promises nothing, from a store without versions,
     has no problems.
+
+    Args:
+        part: the archive.
+        copied: what a statement says of it as it lies in this store; None: it was archived here.
 
     Raises:
         StoreUnavailableError: the store cannot be asked, so nothing can be said.
@@ -139,6 +144,8 @@ def protection_problems(part: ArchivedPart) -> list[str]:
     lock = store.object_lock
     if receipt.version_id is None and receipt.retention_until is None:
         return []
+    if copied is not None and not copied.locked:
+        return []  # a copy without locks, as its statement says
     if lock is None:
         return [
             f"{receipt.archive_key} should be write-once, but {store.url} keeps no versions and locks nothing; "
@@ -147,7 +154,7 @@ def protection_problems(part: ArchivedPart) -> list[str]:
     problems: list[str] = []
     for key in (receipt.archive_key, receipt.index_key, part.name.receipt_key):
         versions = lock.versions(key)
-        pinned = _pinned(part, key, versions)
+        pinned = _pinned(part, key, versions, copied)
         if pinned is None:
             remaining = f"{len(versions)} other versions lie there" if versions else "nothing is left of it"
             problems.append(f"{key}: the original is not in the store any more; {remaining}")
@@ -226,13 +233,15 @@ def _originals(archive: Archive, lock: ObjectLock, name: ArchiveName) -> Iterato
         yield info.key, info.version_id or ""
 
 
-def _pinned(part: ArchivedPart, key: str, versions: list[ObjectInfo]) -> ObjectInfo | None:
+def _pinned(
+    part: ArchivedPart, key: str, versions: list[ObjectInfo], copied: CopiedArchive | None = None
+) -> ObjectInfo | None:
     """The version of one of an archive's three objects that the receipt speaks of."""
     receipt = part.receipt
     readable = [version for version in versions if not version.deleted]
     if key == receipt.archive_key:
         # What was written before the bucket kept versions is listed as version "null".
-        version_id = receipt.version_id or "null"
+        version_id = (receipt.version_id if copied is None else copied.version_id) or "null"
         return next((version for version in readable if version.version_id == version_id), None)
     if len(readable) == 1:
         return readable[0]  # whether it holds the right bytes is checked where it is read

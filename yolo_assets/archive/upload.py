@@ -1,8 +1,8 @@
-"""Moves a packed part into the store: sends only what is missing, and never overwrites anything.
+"""Moves an object into a store: sends only what is missing, and never overwrites anything.
 
-Small archives are sent as one conditional put, others as a resumable multipart upload whose id is in the plan, on disk,
-before the first part is sent. After a crash the same bytes are packed again; parts that the store holds already are not
-sent again.
+Small ones are sent as one conditional put, others as a resumable multipart upload whose id is on disk before the first
+part is sent. After a crash the same bytes are made again: packed from the spool, or read from the place that is copied.
+Parts that the store holds already are not sent again.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import hashlib
 import os
 import re
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from yolo_assets.archive.packing.pack import PackedPart, Packing
+from yolo_assets.archive.packing.pack import HashedParts, PackedPart
 from yolo_assets.archive.part_plan import save_plan
 from yolo_assets.contracts.errors import IntegrityError, UserError
 from yolo_assets.contracts.names import PARTS
@@ -46,24 +47,34 @@ class KeyTakenError(UserError):
 class UploadJournal:
     """What an upload leaves on disk while it is under way, so that another process can resume it.
 
-    The plan (``.archiving.json``) is durable before the first byte travels. The parts that arrived
-    (``.archiving.parts``) save hashing what the store holds once more, and a store whose part ETags are no MD5
-    (encrypted with KMS, Aliyun) cannot tell by itself what it holds. A line that was lost costs the one or the other.
-    Safe to write from several threads.
+    The upload's id is durable before the first byte travels. The parts that arrived save
+    hashing what the store holds once more, and a store whose part ETags are no MD5 (encrypted with KMS, Aliyun) cannot
+    tell by itself what it holds. A line that was lost costs the one or the other. Safe to write from several threads.
+
+    Attributes:
+        file: notes the parts that arrived.
+        planned: writes down the upload's id, or that there is none; durable when it returns. False: the disk has no
+            room for it, see ``save_plan``.
     """
 
-    hour: SpoolHour
+    file: Path
+    planned: Callable[[str | None], bool]
 
-    def planned(self, plan: ArchivePlan) -> bool:
-        """Write the plan, durable when this returns; False: the disk has no room for it, see ``save_plan``."""
-        return save_plan(self.hour, plan)
+    @classmethod
+    def of(cls, hour: SpoolHour, plan: ArchivePlan) -> UploadJournal:
+        """Of an hour of the spool: ``.archiving.json`` and ``.archiving.parts``."""
+
+        def planned(upload_id: str | None) -> bool:
+            return save_plan(hour, plan.model_copy(update={"upload_id": upload_id}))
+
+        return cls(hour.notes / PARTS, planned)
 
     def arrived(self, upload_id: str, number: int, digest: str, etag: str) -> None:
         """Note that the store took a part, and what it called it."""
         line = f"{number} {digest} {etag} {upload_id}\n".encode()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            descriptor = os.open(self.hour.notes / PARTS, flags, 0o644)
+            descriptor = os.open(self.file, flags, 0o644)
             try:
                 os.write(descriptor, line)
             finally:
@@ -78,7 +89,7 @@ class UploadJournal:
         The digest is ``PackedPart.digest``; in what an earlier version noted, the MD5 of the part.
         """
         try:
-            lines = (self.hour.notes / PARTS).read_text("utf-8", "replace").splitlines()
+            lines = self.file.read_text("utf-8", "replace").splitlines()
         except FileNotFoundError:
             return {}
         fields = (line.split(" ", 3) for line in lines)
@@ -106,48 +117,52 @@ class Uploaded:
     part_etags: tuple[str, ...] = ()
 
 
-def upload(store: ObjectStore, plan: ArchivePlan, packing: Packing, journal: UploadJournal) -> Uploaded:
-    """Pack and send in one pass.
+def upload(
+    store: ObjectStore, key: str, upload_id: str | None, packing: HashedParts, journal: UploadJournal
+) -> Uploaded:
+    """Make the parts and send them in one pass.
 
     Args:
-        store: the archive root.
-        plan: already on disk, unless that is full.
+        store: the root.
+        key: of the object.
+        upload_id: of a multipart upload that was begun before; it is on disk, unless that is full.
         packing: fresh; consumed by this.
-        journal: of the hour.
+        journal: of this object.
 
     Raises:
         KeyTakenError: other bytes lie under the key.
-        UploadGoneError: the multipart upload is gone; the plan was rewritten without it, start over.
+        UploadGoneError: the multipart upload is gone; the journal was rewritten without it, start over.
         MemberChangedError: see ``Packing.parts``.
-        StoreUnavailableError: the plan stays; a later run resumes it.
+        StoreUnavailableError: the journal stays; a later run resumes it.
     """
-    there = store.head(plan.archive_key)
-    if there is not None:  # a Complete of ours that succeeded unseen, or another archive
+    there = store.head(key)
+    if there is not None:  # a Complete of ours that succeeded unseen, or another object
         part_etags: list[str] = []
         for part in packing.parts():
             part_etags.append(part.md5())
             part.release()
         return _adopt(store, there, packing, tuple(part_etags))
     held: dict[int, UploadedPart] = {}
-    if plan.upload_id is not None:
+    if upload_id is not None:
         try:
-            held = {part.number: part for part in store.list_parts(plan.archive_key, plan.upload_id)}
+            held = {part.number: part for part in store.list_parts(key, upload_id)}
         except UploadGoneError:
-            plan = _without_upload(plan, journal)
+            upload_id = None
+            journal.planned(None)
     try:
-        with _aborting(store, plan.archive_key) as unremembered:
-            return _send(store, plan, packing, held, journal, unremembered)
+        with _aborting(store, key) as unremembered:
+            return _send(store, key, upload_id, packing, held, journal, unremembered)
     except UploadGoneError:
-        _without_upload(plan, journal)
+        journal.planned(None)
         raise
     except AlreadyExistsError:
-        there = store.head(plan.archive_key)
+        there = store.head(key)
         if there is None:
             raise
         return _adopt(store, there, packing, ())
 
 
-def verify_stored(store: ObjectStore, key: str, packing: Packing, uploaded: Uploaded, *, full: bool) -> ObjectInfo:
+def verify_stored(store: ObjectStore, key: str, packing: HashedParts, uploaded: Uploaded, *, full: bool) -> ObjectInfo:
     """Check what the store holds against what was packed.
 
     Each part was refused unless it arrived as it was sent: ``S3Uploads.send_part``. So the ETags that the store gave
@@ -195,13 +210,13 @@ def _aborting(store: ObjectStore, key: str) -> Generator[list[str]]:
 
 def _send(
     store: ObjectStore,
-    plan: ArchivePlan,
-    packing: Packing,
+    key: str,
+    upload_id: str | None,
+    packing: HashedParts,
     held: dict[int, UploadedPart],
     journal: UploadJournal,
     unremembered: list[str],
 ) -> Uploaded:
-    upload_id = plan.upload_id
     noted = {} if upload_id is None else journal.parts(upload_id)
     done: list[UploadedPart] = []
     going: deque[Future[UploadedPart]] = deque()
@@ -210,12 +225,12 @@ def _send(
         try:
             for part in packing.parts():
                 if part.last and part.number == 1 and upload_id is None:
-                    info = store.put_if_absent(plan.archive_key, part.data, md5=packing.md5)
+                    info = store.put_if_absent(key, part.data, md5=packing.md5)
                     part.release()
                     return Uploaded(info, 1, 0)
                 if upload_id is None:
-                    upload_id = store.create_upload(plan.archive_key)
-                    if not journal.planned(plan.model_copy(update={"upload_id": upload_id})):
+                    upload_id = store.create_upload(key)
+                    if not journal.planned(upload_id):
                         unremembered.append(upload_id)
                 if _is_held(held.get(part.number), part, noted):
                     done.append(held[part.number])
@@ -223,7 +238,7 @@ def _send(
                     continue
                 if len(going) >= CONCURRENCY:
                     done.append(going.popleft().result())
-                going.append(pool.submit(_send_part, store, plan.archive_key, upload_id, part, journal))
+                going.append(pool.submit(_send_part, store, key, upload_id, part, journal))
                 sent += 1
             done.extend(future.result() for future in going)
         except BaseException:
@@ -233,7 +248,7 @@ def _send(
     if upload_id is None:
         raise AssertionError("an archive has at least its end blocks")
     done.sort(key=lambda part: part.number)
-    info = store.complete_upload(plan.archive_key, upload_id, done, int(packing.crc32, 16))
+    info = store.complete_upload(key, upload_id, done, int(packing.crc32, 16))
     return Uploaded(info, sent, len(done) - sent, tuple(part.etag for part in done))
 
 
@@ -255,14 +270,14 @@ def _is_held(held: UploadedPart | None, part: PackedPart, noted: Mapping[int, tu
     return md5 in (held.etag, digest if etag == held.etag else "")
 
 
-def _adopt(store: ObjectStore, there: ObjectInfo, packing: Packing, part_etags: tuple[str, ...]) -> Uploaded:
+def _adopt(store: ObjectStore, there: ObjectInfo, packing: HashedParts, part_etags: tuple[str, ...]) -> Uploaded:
     expected = _expected_etags(packing, part_etags)
     if there.size != packing.size or not (there.etag in expected or _same_bytes(store, there, packing)):
         raise KeyTakenError(f"{there.key} holds another archive and is never overwritten")
     return Uploaded(there, 0, packing.part_count, part_etags)
 
 
-def _expected_etags(packing: Packing, part_etags: tuple[str, ...]) -> tuple[str, ...]:
+def _expected_etags(packing: HashedParts, part_etags: tuple[str, ...]) -> tuple[str, ...]:
     """ETags that plain S3 gives these bytes. No other store's ETag can look so by chance."""
     joined = multipart_etag(part_etags)
     return (packing.md5,) if joined is None else (packing.md5, joined)
@@ -280,11 +295,5 @@ def stored_sha256(store: ObjectStore, key: str, version_id: str | None) -> str:
     return read_whole(read)
 
 
-def _same_bytes(store: ObjectStore, info: ObjectInfo, packing: Packing) -> bool:
+def _same_bytes(store: ObjectStore, info: ObjectInfo, packing: HashedParts) -> bool:
     return stored_sha256(store, info.key, info.version_id) == packing.sha256
-
-
-def _without_upload(plan: ArchivePlan, journal: UploadJournal) -> ArchivePlan:
-    fresh = plan.model_copy(update={"upload_id": None})
-    journal.planned(fresh)
-    return fresh

@@ -1,4 +1,4 @@
-"""What the archive costs per month, from a price table that the operator writes.
+"""What the archive costs, from a price table that the operator writes: by month here, over years in ``outlook``.
 
 Belongs here: prices and arithmetic. Does not belong here: how much there is (``read.stats``). Tiers follow from the age
 of an hour (0-7, 8-90, 91 days and more), or from the store's own listing.
@@ -22,34 +22,48 @@ from yolo_assets.storage.base import ObjectStore
 Tier = Literal["standard", "infrequent", "cold"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
-_GIB = 2**30
+GIB = 2**30
 _EXAMPLE = Path(__file__).with_name("prices.toml")
 
 
 class TierPrice(Record):
-    """Storage in one tier."""
+    """What one tier costs; what a table leaves out costs nothing.
+
+    Attributes:
+        per_gib_month: storage of 2^30 bytes for a month.
+        storage_classes: what a store calls the tier in a listing.
+        per_thousand_writes: requests that put an object into it or move one there.
+        retrieval_per_gib: reading 2^30 bytes back, on top of what the line costs.
+    """
 
     per_gib_month: float = Field(ge=0, allow_inf_nan=False)
     storage_classes: tuple[str, ...] = ()
+    per_thousand_writes: float = Field(default=0, ge=0, allow_inf_nan=False)
+    retrieval_per_gib: float = Field(default=0, ge=0, allow_inf_nan=False)
 
 
 class Prices(Record):
-    """A price table; ``label`` names whose prices, where and when."""
+    """A price table; ``label`` names whose prices, where and when. ``second_copy`` is the place of a replica."""
 
     label: str = Field(min_length=1)
     currency: str = Field(min_length=1)
     standard: TierPrice
     infrequent: TierPrice
     cold: TierPrice
+    second_copy: TierPrice = TierPrice(per_gib_month=0)
+
+    def of(self, tier: Tier) -> TierPrice:
+        """The price of a tier."""
+        price: TierPrice = getattr(self, tier)
+        return price
 
     def monthly(self, size: int, tier: Tier) -> float:
         """What ``size`` bytes cost a month in a tier."""
-        price: TierPrice = getattr(self, tier)
-        return size / _GIB * price.per_gib_month
+        return size / GIB * self.of(tier).per_gib_month
 
     def tier_of(self, storage_class: str | None) -> Tier | None:
         """The tier that a store's storage class belongs to; None when the table does not name it."""
-        return next((tier for tier in TIERS if storage_class in getattr(self, tier).storage_classes), None)
+        return next((tier for tier in TIERS if storage_class in self.of(tier).storage_classes), None)
 
 
 def load_prices(path: Path | None = None) -> Prices:

@@ -19,6 +19,7 @@ from yolo_assets.cli.common import (
     StoreOption,
     camera_id,
     emit_json,
+    need,
     note,
     open_archive,
     out,
@@ -26,6 +27,7 @@ from yolo_assets.cli.common import (
     settings,
     show_table,
 )
+from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from yolo_assets.archive.archive import Archive
     from yolo_assets.catalog.answers import Answer
     from yolo_assets.contracts.settings import Settings
+    from yolo_assets.storage.base import ObjectStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -46,6 +49,9 @@ TrustedOption = Annotated[
 SqlArgument = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; SHOW TABLES lists what there is.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 CameraOption = Annotated[str | None, typer.Option("--camera", help="Only this camera.", metavar="C", parser=camera_id)]
+PricesOption = Annotated[
+    Path | None, typer.Option(help="Price table (TOML); without one, example list prices.", metavar="FILE")
+]
 FromOption = Annotated[str, typer.Option("--from", help="First moment, like 2026-03-01T00:00:00Z.", metavar="TIME")]
 ToOption = Annotated[str, typer.Option("--to", help="First moment after the range.", metavar="TIME")]
 
@@ -140,14 +146,13 @@ def query(
     """
     from yolo_assets.catalog.read import query_exactly, tables_missing
     from yolo_assets.contracts.errors import UsageError
-    from yolo_assets.storage.open import open_store
 
     where = settings(archive=archive, store=store)
     _only_one(as_json, as_csv)
     if (since is None) != (until is None):
         raise UsageError("give --from and --to together")
     start, end = _range(since, until) if since is not None and until is not None else (None, None)
-    opened = open_store(where.store_url)
+    opened = _catalog_root(where)
     url = open_archive(where).url if archive is not None else None
     answer = query_exactly(opened, sql, cache=_cache(where), start=start, end=end, archive_url=url)
     _show(answer, "no rows", as_json=as_json, as_csv=as_csv)
@@ -183,7 +188,6 @@ def find(
     from yolo_assets.catalog.answers import Answer
     from yolo_assets.catalog.counting import MOST_READ, FoundHour, count_asked
     from yolo_assets.catalog.read import check_camera, check_class, find_hours, open_catalog
-    from yolo_assets.storage.open import open_store
 
     where = settings(archive=archive, store=store)
     _only_one(as_json, as_csv)
@@ -191,7 +195,7 @@ def find(
     asked = FrameFilter(
         *_range(since, until), camera, class_name=class_name, min_confidence=min_confidence, also_called=others
     )
-    with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
+    with open_catalog(_catalog_root(where), cache=_cache(where)) as connection:
         if camera is not None:
             check_camera(connection, camera)
         rows = find_hours(connection, class_name, min_confidence, asked.start, asked.end, camera, also_called=others)
@@ -227,12 +231,11 @@ def gaps(
     from yolo_assets.catalog.answers import Answer
     from yolo_assets.catalog.read import check_camera, gap_ranges, open_catalog
     from yolo_assets.contracts.plant import load_plant
-    from yolo_assets.storage.open import open_store
 
     where = settings(store=store)
     _only_one(as_json, as_csv)
     expected = load_plant(where).camera_ids
-    with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
+    with open_catalog(_catalog_root(where), cache=_cache(where)) as connection:
         if camera is not None:
             check_camera(connection, camera, expected)
         _show(Answer.of(gap_ranges(connection, camera, expected)), "no gaps", as_json=as_json, as_csv=as_csv)
@@ -242,9 +245,7 @@ def gaps(
 def stats(
     archive: ArchiveOption = None,
     store: StoreOption = None,
-    prices: Annotated[
-        Path | None, typer.Option(help="Price table (TOML); without one, example list prices.", metavar="FILE")
-    ] = None,
+    prices: PricesOption = None,
     listed: Annotated[
         bool,
         typer.Option("--listed", help="Also list the archive root: which tier each archive is really in."),
@@ -262,10 +263,9 @@ def stats(
     from yolo_assets.catalog.read import open_catalog
     from yolo_assets.catalog.read import stats as count
     from yolo_assets.contracts.times import utc_now
-    from yolo_assets.storage.open import open_store
 
     where, table = settings(archive=archive, store=store), load_prices(prices)
-    with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
+    with open_catalog(_catalog_root(where), cache=_cache(where)) as connection:
         totals = count(connection, utc_now())
     cameras, tiers = with_costs(totals.cameras, table), with_costs(totals.ages, table)
     classes = with_costs(listed_classes(open_archive(where), table), table) if listed else None
@@ -285,6 +285,72 @@ def stats(
         note(f"{total} {table.currency} a month, of which indexes {indexes}; prices: {table.label}")
     if totals.problems:
         note(f"{totals.problems} receipts are untrusted: yolo-assets catalog query 'SELECT * FROM problems'")
+
+
+def _catalog_root(where: Settings) -> ObjectStore:
+    """The store root, to ask the catalog; where the archive has a copy, the catalog lies there, too."""
+    from yolo_assets.storage.fallback import open_with_copy
+    from yolo_assets.storage.open import open_store
+
+    if where.archive_copy_url is None:
+        return open_store(where.store_url)
+    return open_with_copy(where.store_url, where.archive_copy_url, say=note)
+
+
+@app.command()
+def costs(
+    prices: PricesOption = None,
+    copy: Annotated[bool, typer.Option("--copy", help="With a second copy of everything.")] = False,
+    read_percent: Annotated[
+        float, typer.Option(help="Share of what is stored that is read back in a year.", min=0, max=10_000)
+    ] = 1.0,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page with the figures.", metavar="FILE", parser=location_folder),
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What the archive costs in 1, 5 and 20 years, from the newest catalog and a price table.
+
+    It goes on as in the last week: the same bytes and archives every day, moved to the next tier at the age of 8 and 91
+    days, deleted when YOLO_ASSETS_RETENTION_DAYS are over. Taxes and the line are left out.
+
+    Example: yolo-assets catalog costs --prices our-prices.toml --copy --html costs.html
+    """
+    from dataclasses import asdict
+
+    from yolo_assets.catalog.answers import Answer
+    from yolo_assets.catalog.costs import load_prices
+    from yolo_assets.catalog.outlook import Assumptions, archive_past, costs_page, outlook
+    from yolo_assets.catalog.read import open_catalog
+    from yolo_assets.contracts.times import utc_now
+    from yolo_assets.runtime.files import write_atomic
+    from yolo_assets.storage.open import open_store
+
+    need("jinja2")
+    where, table, today = settings(store=store), load_prices(prices), utc_now().date()
+    given = Assumptions(where.retention_days, read_percent, copy)
+    with open_catalog(open_store(where.store_url), cache=_cache(where)) as connection:
+        past = archive_past(connection, today)
+    found = outlook(past, today, table, given)
+    if html is not None:
+        write_atomic(html, costs_page(past, today, table, given, found))
+        html.chmod(0o644)  # a web server of another user shows it
+    if as_json:
+        stated = {
+            "label": table.label,
+            "currency": table.currency,
+            "stored_bytes": sum(past.bytes_by_day.values()),
+            "bytes_per_day": round(past.bytes_per_day),
+            "archives_per_day": round(past.archives_per_day, 2),
+            **asdict(given),
+        }
+        emit_json({**stated, "outlook": [one.document() for one in found]})
+    elif html is None:
+        documents = [one.document() for one in found]
+        _show_table(Answer(tuple(documents[0]), [tuple(one.values()) for one in documents]), "")
+        note(f"amounts in {table.currency}, all years together; prices: {table.label}")
 
 
 def _cache(where: Settings) -> Path:

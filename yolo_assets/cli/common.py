@@ -80,22 +80,33 @@ _WORTH_WRAPPING = 40
 
 def settings(*, archive: str | None = None, store: str | None = None, spool: Path | None = None) -> Settings:
     """Locations from the environment, overridden by the options that were given. A bare path stands for a folder."""
+    found = Settings.from_env()
     given = {
         "archive_url": location_url(archive) if archive is not None else None,
         "store_url": location_url(store) if store is not None else None,
         "spool": spool.absolute() if spool is not None else None,
     }
-    return Settings.from_env().model_copy(update={name: value for name, value in given.items() if value is not None})
+    located = found.model_copy(update={name: value for name, value in given.items() if value is not None})
+    if located.archive_url.rstrip("/") != found.archive_url.rstrip("/"):
+        located = located.model_copy(update={"archive_copy_url": None})  # it is a copy of another archive
+    return located
 
 
-def open_archive(found: Settings) -> ObjectStore:
+def open_archive(found: Settings, *, alone: bool = False) -> ObjectStore:
     """The archive root, to read from: a mistyped folder is an error, where opening it to write would create it.
+
+    Args:
+        found: the locations. Where they name a copy, what the root lacks or cannot give is read from there.
+        alone: only the root itself, to say what it holds.
 
     Raises:
         UserError: there is no such folder, or it is no store.
     """
+    from yolo_assets.storage.fallback import open_with_copy
     from yolo_assets.storage.open import folder_of, open_store
 
+    if found.archive_copy_url is not None and not alone:
+        return open_with_copy(found.archive_url, found.archive_copy_url, memory=found.known_stores, say=note)
     folder = folder_of(found.archive_url)
     if folder is not None and not folder.is_dir():
         raise UserError(f"there is no archive at {folder}; correct --archive, mount it, or archive something first")
@@ -116,7 +127,8 @@ def reading_archive(found: Settings, given: str | None) -> Archive:
     from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.storage.open import open_store
 
-    store = open_archive(found) if given is not None else open_store(found.archive_url, memory=found.known_stores)
+    named = given is not None or found.archive_copy_url is not None
+    store = open_archive(found) if named else open_store(found.archive_url, memory=found.known_stores)
     keys = found.archiver_public_keys()
     return Archive(store, TrustedKeys.load(keys) if keys else TrustedKeys.of())  # without a key no receipt counts
 

@@ -71,8 +71,9 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     Example: yolo-assets datasets ls
     """
     need("cv2", "polars")
-    from yolo_assets.learning.dataset import latest_dataset, read_dataset
+    from yolo_assets.learning.dataset import latest_dataset
     from yolo_assets.learning.dataset_versions import stored_versions
+    from yolo_assets.learning.manifests import read_head
 
     opened = _store(store)
     newest = latest_dataset(opened)
@@ -80,14 +81,14 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
         {
             "dataset": name,
             "current": newest is not None and newest.sha256 == name,
-            "images": len(manifest.items),
-            **{split: manifest.counts.get(split, 0) for split in ("train", "val", "test")},
-            "excluded": len(manifest.excluded),
-            "warnings": len(manifest.warnings),
-            "parent": manifest.parent,
+            "images": head.images,
+            **{split: head.counts.get(split, 0) for split in ("train", "val", "test")},
+            "excluded": head.excluded,
+            "warnings": len(head.warnings),
+            "parent": head.parent,
         }
         for name in stored_versions(opened)
-        for manifest in [read_dataset(opened, name).manifest]
+        for head in [read_head(opened, name)]
     ]
     if as_json:
         emit_json(rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from yolo_assets.cli.archive.options import KeyOption, given, trusted_keys
+from yolo_assets.cli.archive.options import EnrolledByOption, KeyOption, given, trusted_keys
 from yolo_assets.cli.class_names import other_names
 from yolo_assets.cli.common import (
     ArchiveOption,
@@ -61,6 +61,7 @@ def make(
     archive: ArchiveOption = None,
     store: StoreOption = None,
     key: KeyOption = None,
+    enrolled_by: EnrolledByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer a question with a signed folder: frames, records, receipts, hashes, and a report as HTML and PDF.
@@ -72,7 +73,7 @@ def make(
     --class crack --min-confidence 0.8 --reason "Audit 2026-17" --by "A. Berg" --out evidence-2026-17
     """
     from yolo_assets.archive.archive import Archive
-    from yolo_assets.contracts.signing import Signer
+    from yolo_assets.contracts.signing import Signer, TrustedKeys
     from yolo_assets.contracts.times import parse_time
     from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.evidence.manifest import Query
@@ -105,6 +106,8 @@ def make(
         also_called=other_names(where, class_name) if class_name is not None else (),
         min_confidence=min_confidence,
     )
+    enrolling = enrolled_by or where.promotion_public_keys()
+    enrolled = TrustedKeys.load(enrolling) if enrolling else None
     request = Request(query, by or getpass.getuser(), reason, max_frames, lang or where.language)
     about = tuple(f"{name} {value}" for name, value in (("batch", batch), ("part", part_id)) if value is not None)
     target = TrailTarget(camera_id=camera, start=first, end=after, names=about, out=str(folder.absolute()))
@@ -112,7 +115,9 @@ def make(
         on_the_trail(where, "evidence make", target, by=by, reason=reason) as act,
         progress("collecting") as advance,
     ):
-        pack = make_pack(opened, store_root, signer, request, folder, fonts=where.fonts, report=advance)
+        pack = make_pack(
+            opened, store_root, signer, request, folder, enrolled_by=enrolled, fonts=where.fonts, report=advance
+        )
         act.result = f"done: {pack.counts.frames} frames from {pack.counts.archives} archives"
     if as_json:
         emit_json({**pack.model_dump(mode="json", exclude={"files"}), "complete": pack.complete, "out": str(folder)})
@@ -159,7 +164,7 @@ def verify(
         typer.Option(
             "--key",
             help="Public key that you trust, got by another way than this pack: of the pack, of receipts, of model "
-            "releases. May be given several times.",
+            "releases and enrolments of devices. May be given several times.",
             metavar="PUB",
         ),
     ] = None,

@@ -20,7 +20,7 @@ from yolo_assets.contracts.text import plain
 
 GROUPS = {
     "alerts": "Alerts to people: ls, test.",
-    "archive": "Cold archive: run, ls, show, verify, cat.",
+    "archive": "Cold archive: run, ls, show, verify, cat, hold, replicate.",
     "catalog": "Archive catalog: rebuild, query, find, gaps, stats.",
     "classes": "The plant's list of classes: ls, add, describe, rename, alias, retire, merge.",
     "datasets": "Dataset versions and the golden set: build, ls, show, diff, export, golden.",

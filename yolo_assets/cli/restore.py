@@ -163,8 +163,10 @@ def _report_plan(archive: Archive, plan: RestorePlan, folder: Path, as_json: boo
 
 
 def _report_done(done: RestoreReport, folder: Path, unreadable: int, as_json: bool) -> None:
+    from yolo_assets.storage.fallback import PROCESS_READS
+
     if as_json:
-        emit_json({**dataclasses.asdict(done), "unreadable_records": unreadable})
+        emit_json({**dataclasses.asdict(done), "unreadable_records": unreadable, "from_copy": PROCESS_READS.count})
     else:
         out().print(
             f"{done.files} files, {done.bytes} bytes restored from {done.archives} archives to {folder}"

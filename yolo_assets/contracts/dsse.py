@@ -24,6 +24,7 @@ PayloadKind = Literal[
     "device-key",
     "archive-audit-claim",
     "archive-audit",
+    "archive-copy",
     "device-audit-line",
     "device-audit-head",
     "audit-trail",

@@ -50,6 +50,7 @@ INDEXES = "index/"
 RECEIPTS = "receipts/"
 AUDIT = "audit/"
 CHECKPOINTS = "checkpoints/"
+COPIES = "copies/"
 
 CATALOG_POINTER = "catalog/current.json"
 LABELS_INBOX = "labels/inbox/"
@@ -250,6 +251,11 @@ def parse_audit_key(key: str) -> tuple[str, int | None] | None:
     return (match["id"], number) if audit_key(match["id"], number) == key else None
 
 
+def copy_statement_key(batch_id: str) -> str:
+    """Key of what names both places of a batch of copied archives; ``batch_id`` is like an audit's."""
+    return f"{COPIES}date={batch_id[:4]}-{batch_id[4:6]}-{batch_id[6:8]}/{batch_id}.json"
+
+
 def checkpoint_key(number: int) -> str:
     """The ``number``-th checkpoint of the receipts, from 1: a signed note."""
     return f"{CHECKPOINTS}{number:08d}.checkpoint"
@@ -317,6 +323,11 @@ def scene_key(camera_id: str, hour: Hour) -> str:
 def health_note_key(camera_id: str, at: datetime, note_id: str) -> str:
     """What somebody said about a camera; immutable, key order is the order of time."""
     return f"{HEALTH_NOTES}{check_id(camera_id)}/{at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{check_version(note_id)}.json"
+
+
+def copy_state_key(copy_id: str) -> str:
+    """How far a copy of the archive root is."""
+    return f"{COPIES}{check_id(copy_id, 'copy')}.json"
 
 
 def catalog_key(version: str) -> str:

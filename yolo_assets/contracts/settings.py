@@ -89,6 +89,12 @@ class Settings(BaseSettings):
         validation_alias=_variable("archive_url=ARCHIVE"),
         description="archive root: archives, indexes, receipts; write-once where the store supports it",
     )
+    archive_copy_url: _Url | None = Field(
+        default=None,
+        validation_alias=_variable("archive_copy_url=ARCHIVE_COPY"),
+        description="second place of the archive, as `yolo-assets archive replicate` fills it; what is read falls back "
+        "to it when the archive root is away or lacks an object",
+    )
     store_url: _Url = Field(
         default="<home>/store",
         validation_alias=_variable("store_url=STORE"),
@@ -267,6 +273,11 @@ class Settings(BaseSettings):
     def known_archives(self) -> Path:
         """What this machine knows to be archived, by archive root: see ``archive.known``."""
         return self.home / "known-archives"
+
+    @property
+    def copying(self) -> Path:
+        """Uploads under way from one archive root to another, see ``replication``."""
+        return self.home / "copying"
 
     @property
     def archiver_key(self) -> Path:

@@ -61,6 +61,17 @@ class Locations(dg.ConfigurableResource):
         store = self._open(self.settings.archive_url, traffic.pace if traffic is not None else None)
         return Archive(store, TrustedKeys.load(self.settings.archiver_public_keys()))
 
+    def archive_to_read(self, log: Callable[[str], None]) -> Archive:
+        """As ``archive``, for assets that read old frames: from the copy where need be, which ``log`` is told."""
+        from yolo_assets.archive.archive import Archive
+        from yolo_assets.storage.fallback import open_with_copy
+
+        settings, archive = self.settings, self.archive()
+        if settings.archive_copy_url is None:
+            return archive
+        store = open_with_copy(settings.archive_url, settings.archive_copy_url, memory=settings.known_stores, say=log)
+        return Archive(store, archive.trusted)
+
     def _open(self, url: str, pace: Callable[[int], None] | None = None) -> ObjectStore:
         from yolo_assets.storage import open_store
 

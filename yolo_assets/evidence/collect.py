@@ -21,6 +21,7 @@ from yolo_assets.archive.near_hours import archives_holding
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.times import Hour, hours_between
+from yolo_assets.evidence.custody import DeviceSeal, collect_custody
 from yolo_assets.evidence.findings import Derived, Finding, HourPart, derive, selection
 from yolo_assets.evidence.manifest import (
     Gap,
@@ -30,6 +31,7 @@ from yolo_assets.evidence.manifest import (
     index_path,
     receipt_path,
     receipt_signature_path,
+    seal_path,
     signed_path,
 )
 from yolo_assets.evidence.signing import ProvenReceipt, prove
@@ -140,6 +142,7 @@ class Collected:
     state: HourState
     findings: Sequence[Finding] = ()
     problems: Sequence[PackProblem] = ()
+    seals: Sequence[DeviceSeal] = ()
 
 
 def collect_hour(
@@ -175,7 +178,7 @@ def collect_hour(
     if not selection(query).may_hold([proven.receipt for proven in camera_hour.receipts]):
         return Collected(base.model_copy(update={"state": "excluded"}))
     try:
-        derived, left_out = _fetch(archive, query, camera_hour, folder, remaining, on_frame)
+        derived, left_out, seals = _fetch(archive, query, camera_hour, folder, remaining, on_frame)
     except TooManyFramesError:
         raise
     except UserError as error:
@@ -184,7 +187,7 @@ def collect_hour(
         _remove(folder, camera_hour)
         return Collected(base.model_copy(update={"state": "unavailable", "reason": str(error)}))
     counts = {"findings": len(derived.findings), "left_out": left_out, "unread": len(derived.unread)}
-    return Collected(base.model_copy(update=counts), derived.findings, _problems(query, derived))
+    return Collected(base.model_copy(update=counts), derived.findings, _problems(query, derived), seals)
 
 
 def _problems(query: Query, derived: Derived) -> list[PackProblem]:
@@ -203,7 +206,7 @@ def _problems(query: Query, derived: Derived) -> list[PackProblem]:
 
 def _fetch(
     archive: Archive, query: Query, camera_hour: CameraHour, folder: Path, remaining: int, on_frame: OnFrame
-) -> tuple[Derived, int]:
+) -> tuple[Derived, int, list[DeviceSeal]]:
     parts: list[HourPart] = []
     for proven in camera_hour.receipts:
         archived = archive.part(proven.receipt)
@@ -228,7 +231,11 @@ def _fetch(
             path = part.frame_path(row)
             write(folder / path, [data])
             on_frame(by_path[path], data)
-    return derived, left_out
+    seals, files = collect_custody(archive, parts, derived.frames)
+    for path, data in files.items():
+        if path.startswith("seals/"):
+            write(folder / path, [data])
+    return derived, left_out, seals
 
 
 def opener(folder: Path) -> Callable[[str], IO[bytes] | None]:
@@ -258,7 +265,8 @@ def _remove(folder: Path, camera_hour: CameraHour) -> None:
     """Remove what was written of an hour, except its receipts."""
     for name in camera_hour.names:
         (folder / index_path(name.stem)).unlink(missing_ok=True)
-        for kind in ("frames", "annotated", "records"):
+        (folder / seal_path(name.stem)).unlink(missing_ok=True)
+        for kind in ("frames", "annotated", "records", "seals"):
             inside = folder / kind / name.stem
             if inside.is_dir():
                 for path in inside.iterdir():

@@ -15,7 +15,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives import serialization
 from yolo_assets import __version__
 from yolo_assets.archive.archive import Archive
 from yolo_assets.catalog.read import NoCatalogError, ask, find_archives, open_catalog
+from yolo_assets.contracts.device_keys import EnrolledDevices
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserError
 from yolo_assets.contracts.model import MANIFEST as MODEL_MANIFEST
 from yolo_assets.contracts.names import parse_model_version, signature_files
@@ -33,6 +34,7 @@ from yolo_assets.contracts.receipt import Receipt
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.contracts.wording import Language
+from yolo_assets.custody.enrolment import read_statements
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.collect import (
     CameraHour,
@@ -43,6 +45,7 @@ from yolo_assets.evidence.collect import (
     gaps,
     write,
 )
+from yolo_assets.evidence.custody import DeviceSeal, pack_seal, statement_files
 from yolo_assets.evidence.drawing import PlacedBoxes, draw, jpeg
 from yolo_assets.evidence.findings import Finding, selection
 from yolo_assets.evidence.history import collect_history
@@ -114,6 +117,7 @@ def make_pack(
     request: Request,
     out: Path,
     *,
+    enrolled_by: TrustedKeys | None = None,
     fonts: Sequence[Path] = (),
     now: datetime | None = None,
     report: Callable[[], object] = lambda: None,
@@ -126,6 +130,7 @@ def make_pack(
         signer: signs the pack; the archiver's key of this machine.
         request: the question, by whom and why.
         out: a folder that is not there, or empty.
+        enrolled_by: keys that may have enrolled devices: what the report says of seals; the pack's reader brings own.
         fonts: font files and folders for scripts that DejaVu lacks; the system's by default.
         now: the date of the pack; the present by default.
         report: called for each receipt and each frame.
@@ -153,6 +158,9 @@ def make_pack(
         held = _held(hours, done.states)
         shown = {name: proven for name, proven in held.items() if name in _named(done.states)}
         model_states, files = _model_files(store, done.models, wording)
+        stored = read_statements(store) if store is not None and done.seals else {}
+        devices = _devices(stored, enrolled_by)
+        enrolments, enrolling = statement_files(stored, {one.key_id for one in done.seals})
         catalog, rows = _catalog_files(store, [proven.receipt for proven in held.values()], wording)
         history, log_files = collect_history(archive, held)
         pack = PackManifest(
@@ -171,10 +179,15 @@ def make_pack(
             gaps=tuple(gaps(query, hours, made_at)),
             problems=tuple(done.problems),
             models=tuple(model_states),
+            seals=tuple(pack_seal(one, one.verdict(devices)) for one in done.seals),
+            enrolled_by=tuple(sorted(enrolling)),
             history=history,
             catalog=catalog,
         )
-        for path, data in (files | rows | log_files | _keys(signer, archive.trusted, pack)).items():
+        keys = _keys(signer, archive.trusted, enrolled_by, pack)
+        for one in done.seals:
+            keys |= {path: data for path, data in one.files().items() if path.startswith("keys/")}
+        for path, data in (files | rows | enrolments | log_files | keys).items():
             write(partial / names.check_path(path), [data])
         view = Report(pack, partial, shown)
         for text in view.texts():
@@ -223,6 +236,7 @@ class _Collection:
         totals: of the frames and records.
         problems: what of them is not shown, and why.
         models: versions that the records name.
+        seals: of devices, of hours with frames in the pack.
     """
 
     def __init__(
@@ -241,6 +255,7 @@ class _Collection:
         self.totals = _Totals(fitting=0 if request.query.asks_for_detections else None)
         self.problems: list[PackProblem] = []
         self.models: set[str] = set()
+        self.seals: list[DeviceSeal] = []
 
     def run(self) -> _Collection:
         """Take every hour.
@@ -271,6 +286,7 @@ class _Collection:
             self.totals.not_drawable, self.totals.other_size = counted
         self.states.append(done.state)
         self.problems += done.problems
+        self.seals += done.seals
         return done.findings
 
     def _draw(self, finding: Finding, data: bytes) -> None:
@@ -333,13 +349,24 @@ def _named(states: Sequence[HourState]) -> set[str]:
     return {stem for state in states if state.findings for stem in state.archives}
 
 
-def _keys(signer: Signer, trusted: TrustedKeys, pack: PackManifest) -> dict[str, bytes]:
+def _devices(stored: Mapping[str, bytes], enrolled_by: TrustedKeys | None) -> EnrolledDevices:
+    if enrolled_by is None:
+        return EnrolledDevices(unchecked="no key that enrols devices was given")
+    return EnrolledDevices.of(stored, enrolled_by)
+
+
+def _keys(
+    signer: Signer, trusted: TrustedKeys, enrolled_by: TrustedKeys | None, pack: PackManifest
+) -> dict[str, bytes]:
     """The public keys that are needed, as PEM."""
     pem, spki = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     public = {
         names.key_path(key_id): trusted.keys[key_id].public.public_bytes(pem, spki)
         for key_id in pack.receipts_signed_by
     }
+    for key_id in pack.enrolled_by:
+        if enrolled_by is not None and key_id in enrolled_by.keys:
+            public[names.key_path(key_id)] = enrolled_by.keys[key_id].public.public_bytes(pem, spki)
     return public | {names.key_path(signer.key_id): signer.public_pem()}
 
 

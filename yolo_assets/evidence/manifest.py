@@ -12,9 +12,13 @@ receipts/  indexes/             one signed receipt and one member index an archi
                                 its signature covers (.signed) and the signature (.<key id>.sig), for ``openssl``
 history/<archive>.tlog-proof    leads from a receipt to a checkpoint of the log of all receipts; <number>.checkpoint is
                                 that as stored, and .tsr its time stamp
+seals/<archive>.dsse            the device's seal of an hour as it was archived; beside it what it signs (.statement)
+                                and the signature (.<key id>.sig)
+seals/<archive>/<file>.leaf     the line of a frame in its seal, and (.proof) the proof that it is in it
+devices/<key id>.json           the statements that enrolled, ended or revoked a device's key, with the same beside them
 models/<name>/<version>/…       manifests of the models, with their signatures
 catalog/archives.csv, .parquet  the catalog's rows of these archives
-keys/<key id>.pub               public halves of the keys that signed; not to be trusted by themselves
+keys/<key id>.pub               public halves of the keys that signed, devices' too; not to be trusted by themselves
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from pydantic import ConfigDict, Field
 
 from yolo_assets.contracts.base import Record, Time
 from yolo_assets.contracts.detection import Detection
+from yolo_assets.contracts.device_keys import SealState
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.names import FRAME_ENDINGS, LINE_ENDINGS
 from yolo_assets.contracts.wording import Language
@@ -152,6 +157,16 @@ class PackHistory(Record):
     problem: str | None = Field(default=None, description="why there is no proof although there is a log")
 
 
+class PackSeal(Record):
+    """The device's seal of an hour in the pack, and what it was worth to whoever made the pack."""
+
+    archive: str = Field(description="that holds it, without ending")
+    key_id: str
+    device_id: str
+    sealed_at: Time
+    state: SealState
+
+
 class PackFile(Record):
     """One file of the pack."""
 
@@ -179,6 +194,12 @@ class PackManifest(Record):
     hours: tuple[HourState, ...]
     gaps: tuple[Gap, ...] = ()
     problems: tuple[PackProblem, ...] = ()
+    seals: tuple[PackSeal, ...] | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="none: made before packs held seals"
+    )
+    enrolled_by: tuple[str, ...] = Field(
+        default=(), exclude_if=lambda value: not value, description="keys that signed the statements in devices/"
+    )
     unprinted: str = Field(
         default="", description="characters that no font here had; the PDF and the drawings lack them"
     )
@@ -276,6 +297,31 @@ def history_proof_path(stem: str) -> str:
 def checkpoint_path(number: int, ending: str = "checkpoint") -> str:
     """A checkpoint as stored; with the ending ``tsr`` its time stamp."""
     return f"history/{number:08d}.{ending}"
+
+
+def seal_path(stem: str) -> str:
+    """The device's seal, as an archive holds it."""
+    return f"seals/{stem}.dsse"
+
+
+def proof_paths(stem: str, file: str) -> tuple[str, str]:
+    """The line of a frame in the seal of its hour, and the proof that it is in it."""
+    return f"seals/{stem}/{file}.leaf", f"seals/{stem}/{file}.proof"
+
+
+def device_path(key_id: str, number: int) -> str:
+    """A statement on a device's key."""
+    return f"devices/{key_id}.json" if number == 1 else f"devices/{key_id}.{number}.json"
+
+
+def statement_path(envelope: str) -> str:
+    """What an envelope of a seal or a device's key signs."""
+    return f"{envelope.rpartition('.')[0]}.statement"
+
+
+def statement_signature_path(envelope: str, key_id: str) -> str:
+    """Its signature, 64 raw bytes."""
+    return f"{envelope.rpartition('.')[0]}.{key_id}.sig"
 
 
 def key_path(key_id: str) -> str:

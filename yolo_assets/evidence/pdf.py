@@ -419,6 +419,7 @@ def _finding(page: ReportPdf, entry: FindingText, report: Report) -> None:
         page.fact(say.text("original"), f"{entry.original}{say.text('comma')}{entry.size}{archived}")
         page.fact(say.text("sha256"), entry.sha256, mono=True)
         page.fact(say.text("receipt"), entry.receipt)
+        page.fact(say.text("chain"), entry.chain)
     page.ln(3)
 
 

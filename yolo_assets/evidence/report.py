@@ -19,12 +19,12 @@ import jinja2
 from fontTools import subset
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import is_frame
+from yolo_assets.contracts.names import ArchiveName, is_frame
 from yolo_assets.contracts.text import plain
 from yolo_assets.evidence.drawing import small
-from yolo_assets.evidence.findings import Finding
+from yolo_assets.evidence.findings import Finding, FoundFrame
 from yolo_assets.evidence.lettering import FontFace, Fonts
-from yolo_assets.evidence.manifest import FINDINGS, PackManifest, annotated_path
+from yolo_assets.evidence.manifest import FINDINGS, PackManifest, annotated_path, proof_paths
 from yolo_assets.evidence.signing import ProvenReceipt
 from yolo_assets.evidence.wording import PackWording
 from yolo_assets.vision.pictures import decode_image
@@ -69,6 +69,7 @@ class FindingText:
     size: str
     sha256: str
     receipt: str
+    chain: str
     rows: tuple[DetectionText, ...]
     more: str
     notes: tuple[str, ...]
@@ -210,12 +211,44 @@ class Report:
             receipt=say.text("receipt_text", id=proven.signed_by, when=say.when(proven.receipt.verified_at))
             if proven
             else "",
+            chain=self._chain(finding),
             rows=tuple(rows[:ROWS]),
             more=say.text("rows_more", more=more) if len(rows) > ROWS else "",
             notes=tuple(self._notes(finding, exists=exists)),
             classes=self._distinct(item.class_name for entry in finding.records for item in entry.record.detections),
             picture=_small(shown) if pictures and exists and shown is not None else None,
         )
+
+    def _chain(self, finding: Finding) -> str:
+        """From the lens to this pack: what holds, what does not, what is not there and why; empty without a frame."""
+        say, frame = self.wording, finding.frame
+        proven = self.receipts.get(frame.archive) if frame is not None else None
+        if frame is None or proven is None:
+            return ""
+        hashes = {entry.record.image_sha256 for entry in finding.records} - {None}
+        lens = "none" if not hashes else "held" if hashes == {frame.sha256} else "other"
+        return " → ".join(
+            (
+                say.text(f"chain_lens_{lens}"),
+                self._seal_of(frame, proven),
+                say.text("chain_receipt", id=proven.signed_by),
+                say.text("chain_pack", id=self.pack.signed_by),
+            )
+        )
+
+    def _seal_of(self, frame: FoundFrame, proven: ProvenReceipt) -> str:
+        say, name = self.wording, proven.name
+        of_hour = ((one, ArchiveName.parse(one.archive)) for one in self.pack.seals or ())
+        mine = (name.camera_id, name.hour)
+        seal = next((one for one, its in of_hour if (its.camera_id, its.hour) == mine), None)
+        if seal is None:
+            return say.text("chain_seal_not_sealed")
+        leaf, _ = proof_paths(frame.archive, Path(frame.path).name)
+        if (self.folder / leaf).is_file():
+            state = f"chain_seal_{seal.state.replace(' ', '_')}"
+            return say.text(state, id=seal.key_id, device=plain(seal.device_id))
+        custody = proven.receipt.custody
+        return say.text("chain_seal_differs" if custody is not None and custody.differing else "chain_seal_late")
 
     def _notes(self, finding: Finding, *, exists: bool) -> Iterator[str]:
         say, frame = self.wording, finding.frame

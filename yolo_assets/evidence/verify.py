@@ -27,13 +27,15 @@ from yolo_assets.contracts.names import ArchiveName, signature_files
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.text import plain
 from yolo_assets.evidence import manifest as names
+from yolo_assets.evidence.custody import check_custody
 from yolo_assets.evidence.findings import FIRST_RULES, RULES, HourPart, Rules, derive, selection
 from yolo_assets.evidence.history import HistoryTrust, check_history
 from yolo_assets.evidence.manifest import HourState, PackFile, PackManifest
 from yolo_assets.evidence.signing import ProvenReceipt, prove, sealed_by
 from yolo_assets.evidence.wording import many
 
-Verdict = Literal["ok", "differs", "not checked"]
+Verdict = Literal["ok", "differs", "not checked", "not held"]
+"""``not held``: nothing differs, and the device's signature does not count or is not there."""
 Kind = Literal["manifest", "index", "small"]
 
 _LARGEST: dict[Kind, int] = {"manifest": 64 << 20, "index": 256 << 20, "small": 16 << 20}
@@ -90,6 +92,8 @@ def verify_pack(folder: Path, trusted: TrustedKeys | None, history: HistoryTrust
             continue
         try:
             detail = step.run(pack)
+        except _NotProvenError as open_end:
+            done.append(Check(step.name, open_end.verdict, str(open_end)))
         except SignatureError as error:
             detail = _signed_by(pack, error, given=trusted is not None) if step.name == "signature" else str(error)
             done.append(Check(step.name, "differs", detail))
@@ -116,6 +120,14 @@ def _signed_by(pack: _Pack, refused: SignatureError, *, given: bool) -> str:
     if given:
         return f"signed by key {key}, which lies in the pack but is not among the trusted ones; {advice}"
     return f"signed by key {key}, which lies in the pack and proves nothing by that; {advice}"
+
+
+class _NotProvenError(Exception):
+    """Nothing differs, and what a step is about is not proven."""
+
+    def __init__(self, verdict: Verdict, detail: str) -> None:
+        super().__init__(detail)
+        self.verdict: Verdict = verdict
 
 
 @dataclass
@@ -340,6 +352,26 @@ def _check_members(pack: _Pack) -> str:
     return f"{frames} and {records}, each what was archived"
 
 
+def _check_custody(pack: _Pack) -> str:
+    """Every frame of an hour that a device sealed leads to the seal, and that to an enrolment by a trusted key."""
+    if pack.stated.seals is None:
+        return "it was made before packs held the seals of devices"
+    kept = ("seals/", "devices/", "keys/")
+    files = {path: pack.read(path) for path in pack.listed if path.startswith(kept)}
+    frames = [path for path in pack.listed if path.startswith("frames/")]
+    found = check_custody(pack.parts, files, frames, pack.trusted)
+    if not found.sealed and not found.seals:
+        return f"no device sealed the hours of its {many(found.unsealed, 'frame')}"
+    told = [f"{many(count, 'frame')}: {verdict.why}" for verdict, count in found.sealed.items()]
+    told += [f"{many(found.unsealed, 'frame')} without a seal of a device"] if found.unsealed else []
+    states = {verdict.state for verdict in found.sealed}
+    if "not checked" in states:
+        raise _NotProvenError("not checked", "; ".join(told))
+    if states != {"enrolled"} or found.unsealed:
+        raise _NotProvenError("not held", "; ".join(told))
+    return "; ".join(told)
+
+
 def _check_findings(pack: _Pack) -> str:
     """The question, asked again of the archived records, has the same answer; no frame was left out or added."""
     stated, expected = pack.stated, {path for path in pack.listed if path.startswith("frames/")}
@@ -478,6 +510,7 @@ _CHECKS = (
     _PlannedCheck("history", _check_history, ("files", "receipts")),
     _PlannedCheck("indexes", _check_indexes, ("receipts",)),
     _PlannedCheck("members", _check_members, ("indexes",)),
+    _PlannedCheck("custody", _check_custody, ("files", "members")),
     _PlannedCheck("findings", _check_findings, ("files", "members")),
     _PlannedCheck("models", _check_models, ("files", "keys")),
     _PlannedCheck("catalog", _check_catalog, ("files", "receipts")),

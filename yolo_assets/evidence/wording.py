@@ -12,7 +12,7 @@ from pathlib import Path
 from textwrap import wrap
 from unicodedata import east_asian_width
 
-from yolo_assets.contracts.dsse import payload_type
+from yolo_assets.contracts.dsse import PayloadKind, payload_type
 from yolo_assets.contracts.text import plain
 from yolo_assets.contracts.times import format_time
 from yolo_assets.contracts.wording import Language, Wording
@@ -29,7 +29,7 @@ _BY_DESIGN = ("other_file",)
 """Kinds of problems that take nothing away from the answer."""
 _AT_THE_FRAME = ("turned",)
 """Kinds that are told at the frame alone."""
-_CUSTODY, _PROVES, _NOT_PROVES = 4, 3, 5
+_CUSTODY, _PROVES, _NOT_PROVES = 4, 4, 5
 
 
 def many(count: int, singular: str, plural: str = "") -> str:
@@ -174,7 +174,7 @@ class PackWording(Wording):
 
 
 def _steps(pack: PackManifest) -> list[tuple[str, list[str]]]:
-    keys = list(dict.fromkeys((pack.signed_by, *pack.receipts_signed_by)))
+    keys = list(dict.fromkeys((pack.signed_by, *pack.receipts_signed_by, *pack.enrolled_by)))
     options = " ".join(f"--key ../{key}.pub" for key in keys)
     return [
         ("verify_tool", [f"yolo-assets evidence verify . {options}"]),
@@ -195,6 +195,7 @@ def _steps(pack: PackManifest) -> list[tuple[str, list[str]]]:
         ),
         ("verify_receipts", [_receipts_of(key) for key in pack.receipts_signed_by]),
         *_stamp_steps(pack),
+        *_seal_steps(pack),
         (
             "verify_indexes",
             [
@@ -214,6 +215,53 @@ def _signed(file: str, kind: str, key: str, signature: str) -> list[str]:
         f"printf 'DSSEv1 {len(kind)} {kind} %d ' $(wc -c < {file}) | cat - {file} > /tmp/signed",
         f"openssl pkeyutl -verify -pubin -inkey ../{key}.pub -rawin -in /tmp/signed -sigfile {signature}",
     ]
+
+
+_HOLDS_FRAME = (
+    r"""(for l in seals/*/*.leaf; do test -e "$l" || continue; f=frames/${l#seals/}; case "$(cat "$l")" in """
+    r"""*'"sha256":"'"$(sha256sum < "${f%.leaf}" | cut -c 1-64)"'"'*) ;; *) exit 1 ;; esac; done)"""
+)
+_LEADS_TO_ROOT = (
+    r"""(for l in seals/*/*.leaf; do test -e "$l" || continue; """
+    r"""h=$(printf '\0' | cat - "$l" | sha256sum | cut -c 1-64 | tr a-f A-F); """
+    r"""{ read -r place; while read -r side s; do """
+    r"""if test $side = left; then h=$s$h; else h=$h$s; fi; """
+    r"""h=$({ printf '\1'; printf %s $h | basenc -d --base16; } | sha256sum | cut -c 1-64 | tr a-f A-F); done; } """
+    r"""< "${l%.leaf}.proof"; case "$(cat seals/*.statement)" in """
+    r"""*'"root":"'"$(printf %s $h | tr A-F a-f)"'"'*) ;; *) exit 1 ;; esac; done)"""
+)
+_NAMED_BY_RECEIPT = (
+    r"""(for s in seals/*.statement; do r=${s#seals/}; case "$(cat receipts/${r%.statement}.signed)" in """
+    r"""*'"statement_sha256":"'"$(sha256sum < "$s" | cut -c 1-64)"'"'*) ;; *) exit 1 ;; esac; done)"""
+)
+_KEY_IS_ENROLLED = (
+    r"""(for s in devices/*.statement; do k=$(printf %s "${s#devices/}" | cut -c 1-16); case "$(cat "$s")" in """
+    r"""*'"public_key":"'"$(openssl pkey -pubin -in keys/$k.pub -outform DER | tail -c 32 | base64)"'"'*) ;; """
+    r"""*) exit 1 ;; esac; done)"""
+)
+
+
+def _seal_steps(pack: PackManifest) -> list[tuple[str, list[str]]]:
+    """From each frame to the seal of the device, and from its key to the enrolment; none where nothing was sealed."""
+    if not pack.seals:
+        return []
+    keys = list(dict.fromkeys(seal.key_id for seal in pack.seals))
+    signed = [_signed_statements("seals", "seal", key, f"keys/{key}.pub") for key in keys]
+    steps = [("verify_seals", [*signed, _NAMED_BY_RECEIPT]), ("verify_sealed", [_HOLDS_FRAME, _LEADS_TO_ROOT])]
+    if pack.enrolled_by:
+        enrolled = [_signed_statements("devices", "device-key", key, f"../{key}.pub") for key in pack.enrolled_by]
+        steps.append(("verify_enrolments", [*enrolled, _KEY_IS_ENROLLED, "cat devices/*.statement"]))
+    return steps
+
+
+def _signed_statements(folder: str, kind: PayloadKind, key: str, public: str) -> str:
+    """A command that checks every signature of a key over the statements of a folder."""
+    encoded = payload_type(kind)
+    return (
+        f"(for s in {folder}/*.{key}.sig; do f=${{s%.{key}.sig}}.statement; "
+        f'printf \'DSSEv1 {len(encoded)} {encoded} %d \' $(wc -c < "$f") | cat - "$f" > /tmp/signed; '
+        f'openssl pkeyutl -verify -pubin -inkey {public} -rawin -in /tmp/signed -sigfile "$s" || exit 1; done)'
+    )
 
 
 def _receipts_of(key: str) -> str:

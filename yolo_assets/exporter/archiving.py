@@ -23,6 +23,7 @@ from yolo_assets.contracts.names import UPLOADED
 from yolo_assets.contracts.plant import load_plant
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.times import Hour
+from yolo_assets.replication.lag import copy_lag
 from yolo_assets.spool.hours import SpoolHour, scan
 from yolo_assets.storage.base import ObjectStore
 
@@ -92,6 +93,35 @@ def _of_pointer(pointer: CatalogPointer) -> list[Metric]:
             value=pointer.problems,
         ),
     ]
+
+
+def copy_families(store: ObjectStore, settings: Settings, now: datetime) -> Iterator[Metric]:
+    """How far the second place of the archive is behind; nothing where the settings name none."""
+    lag = copy_lag(store, settings)
+    if lag is None:
+        return
+    yield GaugeMetricFamily(
+        "yolo_platform_copy_behind_archives",
+        "Archives that are not in the second place yet, those that cannot be copied among them.",
+        value=lag.archives,
+    )
+    yield GaugeMetricFamily(
+        "yolo_platform_copy_behind_bytes",
+        "Bytes of the archives that are not in the second place yet.",
+        value=lag.bytes,
+    )
+    yield GaugeMetricFamily(
+        "yolo_platform_copy_behind_seconds",
+        "Time since the oldest archive was archived that is not in the second place yet; 0: none waits.",
+        value=lag.age_seconds(now),
+    )
+    yield GaugeMetricFamily("yolo_platform_copy_failed", "Objects that the last run could not copy.", value=lag.failed)
+    if lag.newest_hour is not None:
+        yield GaugeMetricFamily(
+            "yolo_platform_copy_through_timestamp_seconds",
+            "End of the newest hour that is in the second place.",
+            value=Hour.from_key(lag.newest_hour).end.timestamp(),
+        )
 
 
 def backlog_families(settings: Settings, now: datetime) -> Iterator[Metric]:

@@ -15,7 +15,7 @@ from yolo_assets.contracts.archiver_figures import read_figures
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.exporter.archiving import Catalog, backlog_families
+from yolo_assets.exporter.archiving import Catalog, backlog_families, copy_families
 from yolo_assets.exporter.cached import Subject, Subjects
 from yolo_assets.exporter.instance import Runs, partition_families
 from yolo_assets.exporter.releases import Releases, fleet_families
@@ -61,6 +61,7 @@ class PlantFigures:
                 Subject("spool", lambda: backlog_families(self._settings, utc_now())),
                 Subject("archiver", self._archiver),
                 Subject("catalog", lambda: self._catalog.families()),
+                Subject("copy", lambda: copy_families(self._store, self._settings, utc_now()), timedelta(minutes=1)),
                 Subject("fleet", lambda: fleet_families(self._store, self._releases.pointers(), utc_now())),
                 Subject("releases", lambda: self._releases.families()),
             ],

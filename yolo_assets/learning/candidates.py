@@ -1,12 +1,13 @@
 """Which archived frames can be asked for: found by SQL over the tables, never as an object for each frame of a plant.
 
     detections ─► the least sure objects, frames of each class    ─┐
-    frames     ─► some frames of every hour at random,             ├─► a few thousand candidates
-                  hours in which a camera's picture is bad         │
+    frames     ─► hours in which a camera's picture is bad,        ├─► a few thousand candidates
+                  some frames at random                            │
     monitoring ─► sick cameras, cameras that drift                 │
     archive    ─► which hours are archived, frames without records ┘
 
-Each file of the tables is read once, some hours at a time, and a few frames of every camera-hour remain. Belongs here:
+Some hours are read at a time, and a few frames of a camera-hour remain. Figures of the hours come first: frame by frame
+only those hours are read that random frames are drawn from, which in a large plant are a part of all. Belongs here:
 from tables and archive to candidates. Does not belong here: the choice among them (``sampling``), reading pictures
 (``batch``).
 """
@@ -52,6 +53,8 @@ USUAL_GREY = 40.0
 
 _FEWEST_FRAMES = 20
 """Frames with figures from which an hour is judged."""
+_DRAWN_FROM = 1.5
+"""So many camera-hours for each random candidate are drawn from: some have a bad picture, or are not archived."""
 _AT_ONCE = 1_200
 """Camera-hours that one query reads: bounds its memory."""
 
@@ -113,7 +116,7 @@ def gather_candidates(
     seed: int = 0,
     pool: int = POOL,
 ) -> FramePool:
-    """Archived frames captured in ``[start, end)``: all of a small plant, of a large one some of every camera-hour.
+    """Archived frames captured in ``[start, end)``: all of a small plant, of a large one some of each camera-hour.
 
     Health comes first: a dirty lens is cleaned, not labelled. A camera whose picture has a standing fault gives none
     since that began, and no camera-hour does whose pictures are far from what is usual for the camera in this time
@@ -141,11 +144,11 @@ def gather_candidates(
             archived.setdefault((name.camera_id, hour), []).append(name)
     found = FramePool([])
     members = _members(archive, archived, tabled, found.left_out)
-    scan = _Scan(store, start, end, sorted(labelled), seed)
-    scan.read_window(tabled, members, math.ceil(pool / max(len(tabled), 1)))
     states = camera_states(store)
-    bad, told = _bad_hours(pl.concat(scan.hours), archived.keys(), states)
     drifted = states.drifted_cameras if states is not None else {}
+    scan = _Scan(store, start, end, sorted(labelled), sorted(drifted), seed)
+    scan.read_window(tabled, members, pool)
+    bad, told = _bad_hours(pl.concat(scan.hours), archived.keys(), states)
     candidates = scan.candidates({*archived} - bad, members.keys(), pool, drifted)
     return FramePool(candidates, scan.class_counts, found.left_out, told, scan.frames, scan.by_object)
 
@@ -230,7 +233,9 @@ def _difference(row: dict[str, Any], sharp: float | None, grey: Any) -> str | No
 class _Scan:
     """One pass over the tables of a time, some camera-hours at once, and what remains of them."""
 
-    def __init__(self, store: ObjectStore, start: datetime, end: datetime, labelled: list[str], seed: int) -> None:
+    def __init__(
+        self, store: ObjectStore, start: datetime, end: datetime, labelled: list[str], drifted: list[str], seed: int
+    ) -> None:
         self.hours = [_HOURS.to_frame()]
         self.class_counts: dict[str, int] = {}
         self.frames = 0
@@ -238,27 +243,28 @@ class _Scan:
         names = current_names(store)
         self._renamed = [list(names), list(names.values())]
         self._store, self._start, self._end = store, start, end
-        self._labelled, self._seed = labelled, seed
+        self._labelled, self._drifted, self._seed = labelled, drifted, seed
         self._rows, self._found = [_FRAMES.to_frame()], [_FOUND.to_frame()]
         self._unrecorded: list[str] = []
         self._taken: set[str] = set()
 
     def read_window(
-        self, tabled: Collection[_CameraHour], members: Mapping[_CameraHour, Sequence[str]], an_hour: int
+        self, tabled: Collection[_CameraHour], members: Mapping[_CameraHour, Sequence[str]], pool: int
     ) -> None:
         """Read the time that is sampled.
 
         Args:
             tabled: camera-hours that have a table.
             members: frames in the archives of some camera-hours.
-            an_hour: frames of each camera-hour that are kept for each reason.
+            pool: candidates for each reason.
         """
         unread = dict(members)
+        drawn_from = max(min(_DRAWN_FROM * pool, len(tabled)), 1)
+        sizes = {"n": math.ceil(pool / drawn_from), "share": drawn_from / max(len(tabled), 1)}
         for first, last in _stretches(tabled):
-            inside = [one for one in unread if first <= one[1].start < last]
-            paths = [path for one in inside for path in unread.pop(one)]
+            inside = {one: unread.pop(one) for one in list(unread) if first <= one[1].start < last}
             try:
-                self._read(first, last, paths, an_hour)
+                self._read(first, last, inside, sizes)
             except duckdb.Error as error:
                 raise BadInputError(f"the tables of {first:%Y-%m-%d} cannot be read: {refusal(error)}") from None
         self._unrecorded += [path for paths in unread.values() for path in paths]
@@ -324,31 +330,45 @@ class _Scan:
         step = max(1, len(found) // pool)
         return found[::step]
 
-    def _read(self, first: datetime, last: datetime, members: list[str], an_hour: int) -> None:
+    def _read(
+        self,
+        first: datetime,
+        last: datetime,
+        members: Mapping[_CameraHour, Sequence[str]],
+        sizes: Mapping[str, float],
+    ) -> None:
         times, (low, high) = {"start": self._start, "end": self._end}, UNSURE
-        values = {"n": an_hour, "low": low, "high": high, "seed": self._seed}
+        values = {**sizes, "low": low, "high": high, "seed": self._seed}
+        paths = [path for found in members.values() for path in found]
         with open_tables(self._store, first, last) as connection:
-            columns = {row[0] for row in connection.execute("DESCRIBE detections").fetchall()}
-            values["object"] = "object_id" if "object_id" in columns else "NULL::VARCHAR"
-            for name, paths in (("asked", self._labelled), ("members", members)):
-                connection.execute(f"CREATE TEMP TABLE {name} AS SELECT unnest($1::VARCHAR[]) AS image_path", [paths])
+            for name, column, given in (
+                ("asked", "image_path", self._labelled),
+                ("members", "image_path", paths),
+                ("drifted", "camera_id", self._drifted),
+            ):
+                connection.execute(f"CREATE TEMP TABLE {name} AS SELECT unnest($1::VARCHAR[]) AS {column}", [given])
+            connection.execute(_LISTED, [[camera for camera, _ in members], [hour.start for _, hour in members]])
             connection.execute(_RENAMED, self._renamed)
             for question, given in (
                 (_FOUND_ROWS, times),
                 (_UNSURE, None),
                 (_BY_CLASS, None),
-                (_MARKS, None),
+                (_WANTED, None),
                 (_SEEN, times),
+                (_LOOKED_AT, None),
+                (_KEPT, times),
             ):
                 connection.execute(question.format(**values), given)
             self._take(connection)
+            if paths:
+                self._unrecorded += [row[0] for row in connection.execute(_BARE).fetchall()]
 
     def _take(self, connection: duckdb.DuckDBPyConnection) -> None:
         """What is kept of the hours that a connection has read."""
         hours = connection.execute(f"SELECT {', '.join(_HOURS.names())} FROM seen").pl().cast(_HOURS)
         self.hours.append(hours)
         self.frames += int(hours["frames"].sum())
-        self._rows.append(connection.execute(_KEPT).pl().cast(_FRAMES))
+        self._rows.append(connection.execute(f"SELECT {', '.join(_FRAMES.names())} FROM kept").pl().cast(_FRAMES))
         found = connection.execute(_FOUND_IN_KEPT).pl().cast(_FOUND)
         self._found.append(found)
         self.by_object = self.by_object or found["object_id"].null_count() < found.height
@@ -356,8 +376,6 @@ class _Scan:
             self.class_counts[name] = self.class_counts.get(name, 0) + int(count)
         taken = "SELECT DISTINCT object_id FROM found WHERE asked AND object_id IS NOT NULL"
         self._taken |= {row[0] for row in connection.execute(taken).fetchall()}
-        bare = "SELECT image_path FROM members ANTI JOIN frames USING (image_path)"
-        self._unrecorded += [row[0] for row in connection.execute(bare).fetchall()]
 
 
 def _stretches(tabled: Collection[_CameraHour]) -> Iterator[tuple[datetime, datetime]]:
@@ -381,9 +399,13 @@ _RENAMED = """
 CREATE TEMP TABLE renamed AS SELECT unnest($1::VARCHAR[]) AS name, unnest($2::VARCHAR[]) AS now
 """
 """Names as records have them, and as the list of classes has them now; null for a retired class."""
+_LISTED = """
+CREATE TEMP TABLE listed AS SELECT unnest($1::VARCHAR[]) AS camera_id, unnest($2::TIMESTAMPTZ[]) AS hour
+"""
+"""Camera-hours whose archives were looked into."""
 _FOUND_ROWS = f"""
 CREATE TEMP TABLE found AS
-SELECT camera_id, hour, image_path, coalesce(r.now, d.class) AS class, confidence, {{object}} AS object_id,
+SELECT camera_id, hour, image_path, captured_at, coalesce(r.now, d.class) AS class, confidence, object_id,
     a.image_path IS NOT NULL AS asked
 FROM detections d LEFT JOIN asked a USING (image_path) LEFT JOIN renamed r ON d.class = r.name
 WHERE {_IN_TIME} AND (r.name IS NULL OR r.now IS NOT NULL)
@@ -407,33 +429,54 @@ SELECT camera_id, hour, class, count(*) AS found,
     min_by(image_path, hash(image_path, {seed}), {n}) FILTER (NOT asked) AS picked
 FROM found GROUP BY ALL
 """
-_MARKS = """
-CREATE TEMP TABLE marks AS
-SELECT image_path, bool_or(wanted) AS wanted, bool_or(present) AS present, bool_or(asked) AS asked FROM (
-    SELECT image_path, true AS wanted, false AS present, false AS asked FROM unsure
-    UNION ALL SELECT unnest(picked), true, false, false FROM by_class
-    UNION ALL SELECT image_path, false, true, false FROM members
-    UNION ALL SELECT image_path, false, false, true FROM asked
-) GROUP BY image_path
+_WANTED = """
+CREATE TEMP TABLE wanted AS
+SELECT image_path, any_value(camera_id) AS camera_id, any_value(hour) AS hour, any_value(captured_at) AS captured_at
+FROM found SEMI JOIN (SELECT image_path FROM unsure UNION ALL SELECT unnest(picked) FROM by_class) USING (image_path)
+GROUP BY image_path
 """
 _SEEN = f"""
 CREATE TEMP TABLE seen AS
-WITH told AS (
-    SELECT camera_id, hour, blur, brightness, image_saved, coalesce(asked, false) AS asked,
-        coalesce(wanted, false) AS wanted, hash(image_path, {{seed}}) AS drawn,
-        {{{{p: image_path, t: captured_at, d: drawn, m: coalesce(present, false)}}}} AS one
-    FROM frames LEFT JOIN marks USING (image_path) WHERE {_IN_TIME}
-)
 SELECT camera_id, hour, count(*) AS frames, count(blur) AS measured, avg(blur) AS blur, avg(brightness) AS brightness,
-    max(blur) - min(blur) AS spread,
-    min_by(one, drawn, {{n}}) FILTER (image_saved IS NOT FALSE AND NOT asked) AS picked,
-    list(one) FILTER (wanted AND image_saved IS NOT FALSE AND NOT asked) AS wanted
-FROM told GROUP BY ALL
+    max(blur) - min(blur) AS spread, count_if(image_saved IS NOT FALSE) AS saved
+FROM frames WHERE {_IN_TIME} GROUP BY ALL
 """
-_KEPT = """
-SELECT one.p AS image_path, camera_id, hour, one.t AS captured_at, one.d AS drawn, one.m AS present
-FROM (SELECT camera_id, hour, unnest(list_concat(coalesce(picked, []), coalesce(wanted, []))) AS one FROM seen)
+_LOOKED_AT = """
+CREATE TEMP TABLE looked_at AS
+SELECT camera_id, hour FROM seen WHERE saved > 0 AND (
+    hash(camera_id, hour, {seed}) % 1000000 < {share} * 1000000
+    OR camera_id IN (FROM drifted)
+    OR (saved < frames AND (camera_id, hour) IN (SELECT (camera_id, hour) FROM wanted))
+    OR (camera_id, hour) IN (SELECT (camera_id, hour) FROM listed)
+)
 """
-_FOUND_IN_KEPT = f"""
-SELECT image_path, class, confidence, object_id FROM found WHERE image_path IN (SELECT image_path FROM ({_KEPT}))
+"""Camera-hours that are read frame by frame. Where every picture was kept, a wanted frame needs no second look."""
+_KEPT = f"""
+CREATE TEMP TABLE kept AS
+WITH told AS (
+    SELECT camera_id, hour, hash(image_path, {{seed}}) AS drawn, w.image_path IS NOT NULL AS wanted,
+        {{{{p: image_path, t: captured_at, d: drawn, m: m.image_path IS NOT NULL}}}} AS one
+    FROM frames SEMI JOIN looked_at USING (camera_id, hour) ANTI JOIN asked USING (image_path)
+        LEFT JOIN (SELECT DISTINCT image_path FROM members) m USING (image_path)
+        LEFT JOIN (SELECT image_path FROM wanted) w USING (image_path)
+    WHERE {_IN_TIME} AND image_saved IS NOT FALSE
+), shown AS (
+    SELECT camera_id, hour, min_by(one, drawn, {{n}}) AS picked, list(one) FILTER (wanted) AS wanted
+    FROM told GROUP BY ALL
+), each AS (
+    SELECT camera_id, hour, unnest(list_distinct(list_concat(picked, coalesce(wanted, [])))) AS one FROM shown
+)
+SELECT one.p AS image_path, camera_id, hour, one.t AS captured_at, one.d AS drawn, one.m AS present FROM each
+UNION ALL
+SELECT image_path, camera_id, hour, captured_at, hash(image_path, {{seed}}), false
+FROM wanted SEMI JOIN (SELECT camera_id, hour FROM seen WHERE saved = frames) USING (camera_id, hour)
+    ANTI JOIN looked_at USING (camera_id, hour)
+"""
+_FOUND_IN_KEPT = """
+SELECT image_path, class, confidence, object_id FROM found SEMI JOIN kept USING (image_path)
+"""
+_BARE = """
+SELECT image_path FROM members ANTI JOIN (
+    SELECT image_path FROM frames SEMI JOIN listed USING (camera_id, hour)
+) USING (image_path)
 """

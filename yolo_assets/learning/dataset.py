@@ -1,8 +1,8 @@
 """Dataset versions: labels and frozen splits under the SHA-256 of their manifest.
 
-The manifest at ``datasets/<sha256>/manifest.json`` never changes; ``datasets/current.json`` names the newest. Images
-lie once for all versions at ``datasets/images/<sha256>.<ending>``: an archive may by then be in a cold tier. The folder
-that a trainer reads is made by ``training_folder``.
+A version never changes (``manifests`` has its form); ``datasets/current.json`` names the newest. Images lie once for
+all versions at ``datasets/images/<sha256>.<ending>``: an archive may by then be in a cold tier. The folder that a
+trainer reads is made by ``training_folder``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -21,10 +23,11 @@ from yolo_assets.classes.stored import read_class_list
 from yolo_assets.contracts.base import Record
 from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
-from yolo_assets.contracts.names import DATASET_POINTER, dataset_image_key, dataset_key
+from yolo_assets.contracts.names import DATASET_POINTER, dataset_image_key
 from yolo_assets.learning.archived import ArchivedFrames, FrameLocation
 from yolo_assets.learning.golden_set import read_golden
 from yolo_assets.learning.label_history import LabelHistory, accepted
+from yolo_assets.learning.manifests import read_stored, write_stored
 from yolo_assets.learning.records import (
     AcceptedLabels,
     DatasetItem,
@@ -50,9 +53,12 @@ SMALL_SIDE = 0.045
 LOW_CONTRAST = 10.0
 """A box is of low contrast when the difference of its mean grey to its surroundings, and its spread, are below this."""
 
-
 _NAMED = 20
 """Images that are left out and stand in the warnings by name."""
+
+_READERS = 8
+_AT_ONCE = 1_000
+"""Pictures that are handed to the readers at once: bounds what waits in memory."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Dataset:
     """A dataset version.
 
     Attributes:
-        sha256: of the manifest's bytes; its name in the store.
+        sha256: of the bytes of the manifest's head; its name in the store.
         manifest: what it holds.
     """
 
@@ -85,13 +91,7 @@ def read_dataset(store: ObjectStore, sha256: str) -> Dataset:
         ObjectNotFoundError: no such version.
         IntegrityError: its bytes are not those of its name.
     """
-    key = dataset_key(sha256, "manifest.json")
-    data = store.get(key)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise IntegrityError(
-            f"{key} is not what its name promises; it was changed. Restore it, or build the dataset again"
-        )
-    return Dataset(sha256, DatasetManifest.from_json(data, key))
+    return Dataset(sha256, read_stored(store, sha256))
 
 
 def latest_dataset(store: ObjectStore) -> Dataset | None:
@@ -145,12 +145,21 @@ def build_dataset(
     facts: dict[str, _ImageFacts] = {}
     new = [image for image in images if not _unchanged(image, before.get(image.sha256))]
     tabled = tabled_frames(store, [i.image_path for i in new if i.camera_id and i.image_path.count("/") == 2])
-    for image in images:
+
+    def examine(image: LabelledImage) -> _ImageFacts | str:
         try:
-            earlier = before.get(image.sha256)
-            facts[image.sha256] = _examine(image, earlier, images_of, tabled.get(image.image_path))
+            return _examine(image, before.get(image.sha256), images_of, tabled.get(image.image_path))
         except (BadInputError, IntegrityError) as error:  # this image's own fault; a store that is away is not
-            unusable[image.image_path] = str(error)
+            return str(error)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        for first in range(0, len(images), _AT_ONCE):
+            part = images[first : first + _AT_ONCE]
+            for image, told in zip(part, pool.map(examine, part), strict=True):
+                if isinstance(told, str):
+                    unusable[image.image_path] = told
+                else:
+                    facts[image.sha256] = told
     images = [image for image in images if image.sha256 in facts]
     golden = {frame.sha256 for frame in read_golden(store).frames}
     frames = [_split_frame(image, facts[image.sha256], golden) for image in images]
@@ -166,12 +175,7 @@ def build_dataset(
         raise BadInputError("no labelled image is left for training; label more frames, from other moments")
     if previous is not None and _content(manifest) == _content(previous.manifest):
         return previous
-    data = manifest.to_json()
-    built = Dataset(hashlib.sha256(data).hexdigest(), manifest)
-    try:
-        store.put_if_absent(dataset_key(built.sha256, "manifest.json"), data)
-    except AlreadyExistsError:
-        pass  # the same inputs gave the same version before
+    built = Dataset(write_stored(store, manifest), manifest)
     store.compare_and_swap(
         DATASET_POINTER, DatasetPointer(sha256=built.sha256).to_json(), pointer.etag if pointer else None
     )
@@ -187,11 +191,12 @@ class _ImageFacts:
 
 
 class _ImageSource:
-    """Bytes of labelled images, kept once by hash as they are first read."""
+    """Bytes of labelled images, kept once by hash as they are first read. Safe to use from several threads."""
 
     def __init__(self, store: ObjectStore, archive: Archive) -> None:
         self._store = store
         self._archived = ArchivedFrames(archive)
+        self._one_by_one = Lock()
 
     def read(self, image: LabelledImage) -> bytes:
         key = dataset_image_key(image.sha256, image.image_path)
@@ -222,7 +227,8 @@ class _ImageSource:
                 pass  # batches may be cleared away once they are labelled
         if image.source is None:
             raise BadInputError(f"the image {image.image_path} is missing; put its labels into the inbox again")
-        return self._archived.read(FrameLocation(image.source, image.sha256))
+        with self._one_by_one:  # neighbours share an index, which is fetched once
+            return self._archived.read(FrameLocation(image.source, image.sha256))
 
 
 def _unchanged(image: LabelledImage, before: DatasetItem | None) -> bool:

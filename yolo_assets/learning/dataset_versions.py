@@ -18,17 +18,16 @@ from yolo_assets.contracts.names import dataset_image_key
 from yolo_assets.learning.dataset import Dataset, latest_dataset, read_dataset
 from yolo_assets.learning.formats import coco
 from yolo_assets.learning.formats.base import RawBox, RawImage
+from yolo_assets.learning.manifests import HEAD
 from yolo_assets.learning.picture_copy import picture_copy
 from yolo_assets.learning.training_folder import SPLITS
 from yolo_assets.storage import ObjectStore
 
-_MANIFEST = "/manifest.json"
-
 
 def stored_versions(store: ObjectStore) -> list[str]:
     """SHA-256 of every version of a store, test sets of imported models too, in alphabetical order."""
-    keys = (info.key for info in store.list("datasets/") if info.key.endswith(_MANIFEST))
-    return sorted(key.removeprefix("datasets/").removesuffix(_MANIFEST) for key in keys)
+    keys = (info.key for info in store.list("datasets/") if info.key.endswith(f"/{HEAD}"))
+    return sorted(key.removeprefix("datasets/").removesuffix(f"/{HEAD}") for key in keys)
 
 
 def check_version_name(text: str) -> None:

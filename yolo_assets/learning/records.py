@@ -202,16 +202,13 @@ class DatasetItem(Record):
     golden: bool = Field(default=False, description="of the golden set: evaluates models and never trains one")
 
 
-class DatasetManifest(Record):
-    """``datasets/<sha256>/manifest.json``; the SHA-256 is that of these bytes."""
+class DatasetFacts(Record):
+    """What is known of a dataset version besides its images."""
 
-    schema_version: Literal[1] = 1
     class_names: tuple[str, ...] = Field(description="position is the class id; a new version only appends")
     class_list: ClassList | None = Field(
         default=None, description="the plant's list of classes when the version was built; None: there was none"
     )
-    items: tuple[DatasetItem, ...]
-    excluded: dict[str, str] = Field(default_factory=dict, description="image path to why it is in no split")
     parent: str | None = Field(default=None, description="SHA-256 of the version before")
     labels: tuple[str, ...] = Field(default=(), description="SHA-256 of every label file that went in")
     counts: dict[str, int] = Field(default_factory=dict, description="images by split, boxes by split and class")
@@ -226,3 +223,20 @@ class DatasetManifest(Record):
     def _serialized(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without a list of classes a version is written as it was before there were any: its name is its hash."""
         return {name: value for name, value in dump(self).items() if name != "class_list" or value is not None}
+
+
+class DatasetManifest(DatasetFacts):
+    """A dataset version, whole; as one JSON document it is how versions of 0.1 lie in the store."""
+
+    schema_version: Literal[1] = 1
+    items: tuple[DatasetItem, ...]
+    excluded: dict[str, str] = Field(default_factory=dict, description="image path to why it is in no split")
+
+
+class DatasetHead(DatasetFacts):
+    """``datasets/<sha256>/manifest.json``; the SHA-256 is that of these bytes. The images are ``items.parquet``."""
+
+    schema_version: Literal[2] = 2
+    items_sha256: str = Field(description="of items.parquet")
+    images: int = Field(ge=0, description="in a split")
+    excluded: int = Field(ge=0, description="images that are in no split")

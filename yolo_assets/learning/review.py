@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
 from yolo_assets.contracts.base import Record, canonical_json
@@ -37,6 +39,7 @@ from yolo_assets.learning.suspicion import (
     LabelSuspicion,
     SuspectKind,
     suspicions,
+    two_looks,
 )
 from yolo_assets.storage import ObjectNotFoundError, ObjectStore
 from yolo_assets.vision.detections import Detections
@@ -117,7 +120,7 @@ def review_labels(
     earlier = _other_rounds(store, dataset)
     version = model.manifest.model_version if model is not None else None
     rounds = {sha256: [box.model_dump(mode="json") for box in boxes] for sha256, boxes in earlier.items()}
-    asked = hashlib.sha256(canonical_json([1, dataset.sha256, version, limit, rounds])).hexdigest()
+    asked = hashlib.sha256(canonical_json([2, dataset.sha256, version, limit, rounds])).hexdigest()
     before = read_suspects(store)
     if before is not None and before.asked == asked:
         return before
@@ -185,13 +188,29 @@ def _suspects(
 
 
 def _report(store: ObjectStore, item: DatasetItem, model: Model | None, names: Sequence[str]) -> Detections:
-    """What the model reports in a picture, classes numbered as in ``names``."""
+    """What the model reports in a picture and in its mirror image, classes numbered as in ``names``."""
     if model is None:
         return Detections.empty()
     picture = decode_image(store.get(dataset_image_key(item.sha256, item.image_path)), item.image_path)
-    found = model.predict(picture, confidence=LOWEST_CONFIDENCE)
+    found = look_twice(model, picture)
     ids = [names.index(model.manifest.class_names[kind]) for kind in found.class_id]
     return Detections.of(found.xyxy, ids, found.confidence)
+
+
+def look_twice(model: Model, picture: NDArray[np.uint8]) -> Detections:
+    """What a model reports in a picture and in its mirror image: a second opinion at the price of one more look.
+
+    Args:
+        model: finds objects.
+        picture: uint8 ``[h, w, 3]``, BGR.
+    """
+    plain = model.predict(picture, confidence=LOWEST_CONFIDENCE)
+    turned = model.predict(np.ascontiguousarray(picture[:, ::-1]), confidence=LOWEST_CONFIDENCE)
+    boxes = turned.xyxy.copy()
+    boxes[:, [0, 2]] = picture.shape[1] - boxes[:, [2, 0]]
+    both = two_looks(plain, Detections.of(boxes, turned.class_id, turned.confidence))
+    kept = both.confidence >= LOWEST_CONFIDENCE
+    return Detections.of(both.xyxy[kept], both.class_id[kept], both.confidence[kept])
 
 
 def _boxes(boxes: Sequence[LabelBox], names: Sequence[str]) -> Detections:

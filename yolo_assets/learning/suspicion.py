@@ -5,12 +5,14 @@
     misplaced    the model reports the class, and its box lies elsewhere than such boxes usually do
 
 The score is how sure the model is, times how often it is right when it is so sure, times how far the label is from it;
-both are learnt from the labels themselves, most of which are right. Pure: no store, no model. Does not belong here:
-running the model and asking people (``review``).
+both are learnt from the labels themselves, most of which are right. Two classes that the model often takes for each
+other are its own weakness, and each such doubt counts less for every other one. Pure: no store, no model. Does not
+belong here: running the model and asking people (``review``).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -41,6 +43,14 @@ _NEIGHBOURS = 40
 """Reports of about the same confidence that tell how often the model is right when it is so sure."""
 _BOTH = 2
 """How fast a swap loses its score with the confidence of the model in the label as it is."""
+_SHIFTED = (0.1, 0.3)
+"""From so many of its sides a box's centre is off, and from the second on certainly; models place centres well."""
+_OTHER_SIZE = (2.5, 5.0)
+"""The same for how many times larger or smaller it is: how thin an object is drawn is a matter of taste."""
+_UNCONFIRMED = 0.7
+"""Power of a score below 1: no report where the label is, and one beside it, are two signs."""
+_SLIPS = 0.01
+"""Share of the labels of a class that people may take for one certain other class."""
 _OTHER_ROUND = 0.35
 """Score where rounds of labels differ and no model has a say."""
 
@@ -87,7 +97,35 @@ def suspicions(
         of_image = _of_image(image, one, trust[image], scatter)
         before = (earlier or {}).get(image)
         found += of_image if before is None else _with_rounds(image, one, of_image, before, has_model)
+    found = _without_confusion(found, compared)
     return sorted(found, key=lambda one: (-one.score, one.image, one.kind, one.label or 0, one.report or 0))
+
+
+def two_looks(one: Detections, other: Detections) -> Detections:
+    """What a model reports in a picture that it looked at twice, for example once mirrored.
+
+    What both looks report is one box in between, as sure as both on average; what one alone reports is half as sure.
+
+    Args:
+        one: ``[n]``.
+        other: ``[m]``, in the pixels of the first.
+    """
+    iou = iou_matrix(one.xyxy.astype(np.float64), other.xyxy.astype(np.float64))
+    same = one.class_id[:, None] == other.class_id
+    order = np.argsort(-one.confidence, kind="stable")
+    partner = np.full(len(one), -1, np.intp)
+    partner[order] = match(np.where(same, iou, 0.0)[order], SAME_PLACE)
+    both = np.flatnonzero(partner >= 0)
+    boxes, sure = one.xyxy.astype(np.float64), one.confidence.astype(np.float64) / 2
+    ours, theirs = one.confidence[both, None], other.confidence[partner[both], None]
+    boxes[both] = (boxes[both] * ours + other.xyxy[partner[both]] * theirs) / (ours + theirs)
+    sure[both] += other.confidence[partner[both]] / 2
+    rest = np.setdiff1d(np.arange(len(other)), partner[both])
+    return Detections.of(
+        np.concatenate([boxes, other.xyxy[rest]]),
+        np.concatenate([one.class_id, other.class_id[rest]]),
+        np.concatenate([sure, other.confidence[rest] / 2]),
+    )
 
 
 @dataclass(frozen=True)
@@ -181,6 +219,7 @@ def _of_image(
         median, spread = scatter[int(one.reports.class_id[report])]
         low, high = _PLACED_WRONG
         wrong = float(np.clip(((median - one.iou[report, label]) / spread - low) / (high - low), 0, 1))
+        wrong *= _off(one, int(report), label)
         if wrong > 0 and not doubted[label]:
             doubted[label] = True
             found.append(LabelSuspicion(image, "misplaced", float(weight[report]) * wrong, label, int(report)))
@@ -196,7 +235,9 @@ def _of_image(
         label = _displaced(one, int(report), confirmed | doubted)
         if label is not None:
             doubted[label] = True
-            found.append(LabelSuspicion(image, "misplaced", float(weight[report]), label, int(report)))
+            score = float(weight[report]) ** _UNCONFIRMED * _off(one, int(report), label)
+            if score > 0:
+                found.append(LabelSuspicion(image, "misplaced", score, label, int(report)))
         elif not len(one.labels) or one.iou[report].max() < _TOUCHING:
             found.append(LabelSuspicion(image, "overlooked", float(weight[report]), None, int(report)))
     return found
@@ -210,6 +251,41 @@ def _displaced(one: _Compared, report: int, taken: NDArray[np.bool_]) -> int | N
     far = np.linalg.norm(centres - [(x1 + x2) / 2, (y1 + y2) / 2], axis=1)
     open_ = one.same[report] & ~taken & (far <= NEAR * max(x2 - x1, y2 - y1))
     return int(np.where(open_, far, np.inf).argmin()) if open_.any() else None
+
+
+def _off(one: _Compared, report: int, label: int) -> float:
+    """How surely a box lies elsewhere than the report, or is of another size: 0 to 1."""
+    boxes = np.stack([one.reports.xyxy[report], one.labels.xyxy[label]]).astype(np.float64)
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    shifted = float((np.abs(centres[0] - centres[1]) / sides.mean(axis=0)).max())
+    larger = abs(float(np.log(sides[0].prod() / sides[1].prod())))
+    low, high = np.log(_OTHER_SIZE)
+    signs = ((shifted - _SHIFTED[0]) / (_SHIFTED[1] - _SHIFTED[0]), (larger - low) / (high - low))
+    return float(np.clip(max(signs), 0, 1))
+
+
+def _without_confusion(found: Sequence[LabelSuspicion], compared: Sequence[_Compared]) -> list[LabelSuspicion]:
+    """Swaps count less, the more others of the same two classes there are beyond what people's slips explain."""
+
+    def pair(one: LabelSuspicion) -> tuple[int, int] | None:
+        if one.kind != "swapped" or one.label is None or one.report is None:
+            return None
+        sides = compared[one.image]
+        return int(sides.labels.class_id[one.label]), int(sides.reports.class_id[one.report])
+
+    of_pair: dict[tuple[int, int], float] = {}
+    for one in found:
+        if (classes := pair(one)) is not None:
+            of_pair[classes] = of_pair.get(classes, 0.0) + one.score
+    labels = Counter(int(kind) for one in compared for kind in one.labels.class_id)
+
+    def others(one: LabelSuspicion, classes: tuple[int, int]) -> float:
+        return max(of_pair[classes] - one.score - _SLIPS * labels[classes[0]], 0.0)
+
+    return [
+        replace(one, score=one.score / (1 + others(one, classes))) if (classes := pair(one)) else one for one in found
+    ]
 
 
 def _overlap(boxes: Detections, first: int, second: int) -> float:

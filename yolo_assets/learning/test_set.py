@@ -10,15 +10,16 @@ import hashlib
 from pathlib import Path, PurePosixPath
 
 from yolo_assets.contracts.errors import BadInputError
-from yolo_assets.contracts.names import FRAME_ENDINGS, dataset_image_key, dataset_key, is_frame
+from yolo_assets.contracts.names import FRAME_ENDINGS, dataset_image_key, is_frame
 from yolo_assets.learning.dataset import Dataset, hard_reasons
 from yolo_assets.learning.formats.recognise import parse
 from yolo_assets.learning.judging import validate
 from yolo_assets.learning.known_images import KnownImages
+from yolo_assets.learning.manifests import write_stored
 from yolo_assets.learning.records import DatasetItem, DatasetManifest, LabelledImage
 from yolo_assets.learning.series import SplitFrame, name_objects
 from yolo_assets.learning.split import assign, dhash
-from yolo_assets.storage import AlreadyExistsError, ObjectStore
+from yolo_assets.storage import ObjectStore
 from yolo_assets.vision.pictures import decode_image
 
 
@@ -53,13 +54,7 @@ def labelled_test_set(store: ObjectStore, labels: Path, pictures: Path) -> Datas
             f"{labels.name}: {wrong[0].image}: {wrong[0].reason}{more}; correct the file, or its pictures"
         )
     manifest = _manifest(store, accepted.images, digest)
-    stored = manifest.to_json()
-    test_set = Dataset(hashlib.sha256(stored).hexdigest(), manifest)
-    try:
-        store.put_if_absent(dataset_key(test_set.sha256, "manifest.json"), stored)
-    except AlreadyExistsError:
-        pass  # the same file and pictures gave it before
-    return test_set
+    return Dataset(write_stored(store, manifest), manifest)
 
 
 def _manifest(store: ObjectStore, images: tuple[LabelledImage, ...], digest: str) -> DatasetManifest:

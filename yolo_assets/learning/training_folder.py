@@ -21,12 +21,12 @@ from yolo_assets.contracts.names import dataset_image_key
 from yolo_assets.learning.dataset import Dataset
 from yolo_assets.learning.formats import yolo
 from yolo_assets.learning.formats.base import RawBox, RawImage
+from yolo_assets.learning.manifests import HEAD, ITEMS, manifest_files, read_manifest
 from yolo_assets.learning.picture_copy import picture_copy
 from yolo_assets.learning.records import DatasetItem, DatasetManifest, Split
 from yolo_assets.storage import ObjectStore
 
 DATA_YAML = "data.yaml"
-MANIFEST = "manifest.json"
 _WRITTEN = "splits.txt"
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -49,10 +49,9 @@ def materialise(
         BadInputError: ``out`` is something else, or a row of the manifest cannot be trained on; nothing is written.
         IntegrityError: an image is not what the manifest says.
     """
-    data = dataset.manifest.to_json()
     written = " ".join(sorted(splits)).encode()
     if out.exists():
-        if not _holds(out / MANIFEST, data) or not _holds(out / _WRITTEN, written):
+        if not _holds(out / _WRITTEN, written) or read_folder(out) != dataset.manifest:
             raise BadInputError(
                 f"{out} exists and is not {written.decode()} of dataset {dataset.sha256[:12]}; name another folder"
             )
@@ -83,7 +82,9 @@ def materialise(
             )
         )
         (partial / _WRITTEN).write_bytes(written)
-        (partial / MANIFEST).write_bytes(data)
+        files = manifest_files(dataset.manifest)
+        (partial / ITEMS).write_bytes(files.items)
+        (partial / HEAD).write_bytes(files.head)
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -97,7 +98,7 @@ def read_folder(folder: Path) -> DatasetManifest:
         BadInputError: not such a folder.
     """
     try:
-        return DatasetManifest.from_json((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+        return read_manifest((folder / HEAD).read_bytes(), (folder / ITEMS).read_bytes, str(folder / HEAD))
     except OSError as error:
         raise BadInputError(f"{folder} is not a dataset folder: {error.strerror}; make it again") from None
 

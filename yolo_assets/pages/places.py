@@ -11,6 +11,7 @@ from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.models.registry import Registry
 from yolo_assets.pages.links import Root
 from yolo_assets.storage import ObjectStore, open_store
+from yolo_assets.storage.fallback import open_with_copy
 from yolo_assets.storage.retrying import RetryBounds
 
 
@@ -31,14 +32,19 @@ class Places:
     @classmethod
     def of(cls, settings: Settings) -> Places:
         """Those of an installation. A folder that is not there yet is neither made nor remembered."""
+        # Tried for a moment only: a person waits for the page.
+        bounds, memory = RetryBounds(tries=2, deadline=2), settings.known_stores
 
         def opened(url: str) -> ObjectStore:
-            # Tried for a moment only: a person waits for the page.
-            bounds = RetryBounds(tries=2, deadline=2)
-            memory = settings.known_stores
             return open_store(url, create=False, lazy=True, memory=memory, remember=False, retries=bounds)
 
-        return cls(settings, opened(settings.store_url), opened(settings.archive_url))
+        copy = settings.archive_copy_url
+        archive = (
+            opened(settings.archive_url)
+            if copy is None
+            else open_with_copy(settings.archive_url, copy, memory=memory, retries=bounds)
+        )
+        return cls(settings, opened(settings.store_url), archive)
 
     @property
     def spool(self) -> Path:

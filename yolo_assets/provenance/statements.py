@@ -123,7 +123,8 @@ def _byproducts(making: Making) -> list[Descriptor]:
         said = {"answer": making.report.verdict, "summary": making.report.summary}
         found.append(_descriptor(GATE, sha256_of(originals[GATE]), annotations=said))
     if PROPOSAL in originals:
-        said = {"approved_by": list(agreed.approved_by), "needed": agreed.needed or 0}
+        signed = [one.model_dump(mode="json") for one in agreed.signatures]
+        said = {"approved_by": list(agreed.approved_by), "signatures": signed, "needed": agreed.needed or 0}
         if agreed.proposed_at is not None:
             said |= {"proposed_by": agreed.proposed_by, "proposed_at": format_time(agreed.proposed_at)}
         found.append(_descriptor(PROPOSAL, sha256_of(originals[PROPOSAL]), annotations=said))

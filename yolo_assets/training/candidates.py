@@ -53,6 +53,9 @@ _TRAINED = "train.json"
 UPLOAD_SECONDS = 30.0
 """Between uploads of a checkpoint: what a process that dies without warning may cost."""
 
+KEPT_DAYS = 7
+"""Days for which a training that was given up keeps its local folder."""
+
 
 @dataclass(frozen=True)
 class EvaluationResult:
@@ -87,7 +90,7 @@ def train_candidate(
         registry: where the parent lies and the candidate goes.
         dataset: the version to train on.
         spec: what to train.
-        work_dir: local folder; a sub-folder by fingerprint is made in it.
+        work_dir: local folder; a sub-folder by fingerprint is made in it, and removed once the candidate is registered.
         on_progress: called for each event of the training.
         nice: how much the children yield to other processes.
         timeout_seconds: for the training; None: no limit.
@@ -98,9 +101,12 @@ def train_candidate(
     store = registry.store
     start = _start_of(registry, dataset, spec)
     key = start.fingerprint
+    local = _local_folder(work_dir, key)
     done = _stored_result(registry, key)
     if done is not None:
+        shutil.rmtree(local, ignore_errors=True)  # left by a process that was killed at the very end
         return done
+    _sweep(work_dir)
     made = _weights(store, start, dataset, spec, work_dir, on_progress, nice, timeout_seconds, exported=True)
     job, folder, training = made.job, made.folder, made.training
     manifest = _exported(made, nice)
@@ -117,9 +123,11 @@ def train_candidate(
     try:
         store.put_if_absent(training_key(key, RESULT), result.to_json())
     except AlreadyExistsError:
-        return _stored_result(registry, key) or result
-    for file in (CHECKPOINT, BEST, RAN):
-        store.delete(training_key(key, file))
+        result = _stored_result(registry, key) or result
+    else:
+        for file in (CHECKPOINT, BEST, RAN):
+            store.delete(training_key(key, file))
+    shutil.rmtree(local, ignore_errors=True)
     return result
 
 
@@ -155,7 +163,7 @@ def forget_training(registry: Registry, dataset: Dataset, spec: TrainSpec, work_
         work_dir: local folder, as for ``train_weights``.
     """
     key = _start_of(registry, dataset, spec).fingerprint
-    _forget(registry.store, key, work_dir.absolute() / key[:16])
+    _forget(registry.store, key, _local_folder(work_dir, key))
 
 
 def evaluate_candidate(
@@ -178,7 +186,7 @@ def evaluate_candidate(
         dataset: its test split is what they are evaluated on.
         candidate: ``<name>/<version>``.
         champion: ``<name>/<version>`` that serves now; None when nothing does.
-        work_dir: local folder.
+        work_dir: local folder; of what is copied there the plots alone remain.
         anchor: ``<name>/<version>`` of the best release so far, where it is neither of them.
         keep: whether the store keeps the result as evidence on the candidate.
         spec: engine, threads, level of the intervals.
@@ -194,21 +202,16 @@ def evaluate_candidate(
     stamp = hashlib.sha256(f"{dataset.sha256} {candidate} {champion} {anchor}".encode()).hexdigest()[:16]
     folder = work_dir.absolute() / f"evaluate-{stamp}"
     folder.mkdir(parents=True, exist_ok=True)
-    data = materialise(store, dataset, folder / "data", splits=("test",))
-    candidate_folder = _fetch(registry, candidate, folder / "candidate")
-    champion_folder = _fetch(registry, champion, folder / "champion") if champion is not None else None
-    anchor_folder = _fetch(registry, anchor, folder / "anchor") if anchor is not None else None
+    models = {"candidate": candidate, "champion": champion, "anchor": anchor}
     out = folder / "out"
-    job = EvaluateJob(
-        spec=spec,
-        data=str(data),
-        candidate=str(candidate_folder),
-        champion=str(champion_folder) if champion_folder else None,
-        anchor=str(anchor_folder) if anchor_folder else None,
-        out=str(out),
-        fresh=_fresh(registry, dataset, champion),
-    )
-    run_child("evaluate", job, folder, nice=nice, timeout_seconds=timeout_seconds)
+    try:
+        data = materialise(store, dataset, folder / "data", splits=("test",))
+        copies = {role: str(_fetch(registry, model, folder / role)) for role, model in models.items() if model}
+        job = EvaluateJob(spec=spec, data=str(data), out=str(out), fresh=_fresh(registry, dataset, champion), **copies)
+        run_child("evaluate", job, folder, nice=nice, timeout_seconds=timeout_seconds)
+    finally:
+        for copied in ("data", *models):
+            shutil.rmtree(folder / copied, ignore_errors=True)
     body = (out / COMPARISON).read_bytes()
     comparison = PairedEvaluation.from_json(body, str(out / COMPARISON))
     plots = {path.stem: path for path in sorted(out.glob("*.png"))}
@@ -260,6 +263,18 @@ def keep_start_weights(store: ObjectStore, checkpoint: Path) -> str:
     return digest
 
 
+def _local_folder(work_dir: Path, key: str) -> Path:
+    return work_dir.absolute() / key[:16]
+
+
+def _sweep(work_dir: Path) -> None:
+    """Remove folders of trainings and evaluations that nobody touched for long: their checkpoints are in the store."""
+    oldest = time.time() - KEPT_DAYS * 86_400
+    for folder in work_dir.glob("*/"):
+        if folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _forget(store: ObjectStore, key: str, folder: Path) -> None:
     """Remove what only an unfinished training needs: its checkpoints in the store, and its folder."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -308,7 +323,7 @@ def _weights(
 ) -> _Weights:
     key = start.fingerprint
     job = _stored_job(store, key, spec, dataset, start.weights_sha256, start.libraries)
-    folder = work_dir.absolute() / key[:16]
+    folder = _local_folder(work_dir, key)
     folder.mkdir(parents=True, exist_ok=True)
     data = materialise(store, dataset, folder / "data")
     export = ExportJob(

@@ -294,7 +294,7 @@ def test_a_store_whose_part_etags_are_no_md5_is_resumed_by_the_journal(
         archive_hour(hour, broken, signer, IN_PARTS)
     plan = load_plan(hour)
     assert plan is not None and plan.upload_id is not None
-    noted = UploadJournal(hour).parts(plan.upload_id)
+    noted = UploadJournal.of(hour, plan).parts(plan.upload_id)
     assert set(noted) >= {1, 2, 3} and 4 not in noted
     # A line that was cut by a crash is no line.
     (hour.path / ".archiving.parts").open("ab").write(b"6 0123")

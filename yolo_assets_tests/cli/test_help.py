@@ -90,6 +90,9 @@ JSON_ELSEWHERE = {
     ("edge", "status"),
     ("edge", "audit", "verify"),
     ("archive", "hold"),
+    ("keys", "enroll"),
+    ("keys", "rotate"),
+    ("keys", "revoke"),
     ("models", "build"),
     ("datasets", "golden", "add"),
     ("models", "average"),
@@ -137,7 +140,7 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("catalog", "gaps"): (),
     ("catalog", "stats"): (),
     ("archive", "checkpoint"): (),
-    ("archive", "witness"): ("witness", "--key", "var/keys/archiver.pub"),
+    ("archive", "witness"): ("witness", "--key", "keys/archiver.pub"),
     ("labels", "import"): ("labels.zip",),
     ("datasets", "build"): (),
     ("datasets", "ls"): (),
@@ -167,6 +170,11 @@ JSON: dict[tuple[str, ...], tuple[str, ...]] = {
     ("classes", "retire"): ("bump",),
     ("classes", "merge"): ("bump", "crack"),
     ("classes", "ls"): (),
+    ("keys", "ls"): (),
+    ("edge", "token", "add"): ("A. Berg", "--role", "see", "--file", "people.json"),
+    ("edge", "token", "ls"): ("--file", "people.json"),
+    ("edge", "token", "withdraw"): ("A. Berg", "--file", "people.json"),
+    ("audit",): (),
 }
 
 

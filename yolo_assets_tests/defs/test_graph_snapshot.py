@@ -15,6 +15,7 @@ GRAPH = {
     "reclaimed_spool": {"hourly_archives"},
     "archive_catalog": {"hourly_archives"},
     "archive_audit": {"archive_catalog"},
+    "archive_copy": {"archive_catalog"},
     "receipt_checkpoint": {"archive_catalog"},
     "camera_health": {"frames", "detections"},
     "drift_report": {"detections", "camera_health"},
@@ -97,6 +98,7 @@ def test_sensors_and_schedules_are_on(definitions: dg.Definitions) -> None:
     schedules = {schedule.name: schedule.default_status for schedule in definitions.schedules or []}
     assert schedules == {
         "audit_daily": dg.DefaultScheduleStatus.RUNNING,
+        "copy_hourly": dg.DefaultScheduleStatus.RUNNING,
         "checkpoint_daily": dg.DefaultScheduleStatus.RUNNING,
         "retention_daily": dg.DefaultScheduleStatus.RUNNING,
     }

@@ -63,10 +63,17 @@ class Plant:
         self.trusted = TrustedKeys.of(self.signer)
 
     def hour(
-        self, camera: str = "cam1", frames: int = 6, *, start: datetime = START, batch: str = "B1", **record: Any
+        self,
+        camera: str = "cam1",
+        frames: int = 6,
+        *,
+        start: datetime = START,
+        batch: str = "B1",
+        device: Signer | None = None,
+        **record: Any,
     ) -> SpoolHour:
         """Write and archive an hour as the agent does: a frame a second, cracks in every third, dents elsewhere."""
-        with SpoolWriter(self.spool, camera, "box1") as writer:
+        with SpoolWriter(self.spool, camera, "box1", signer=device) as writer:
             for index in range(frames):
                 at = start + timedelta(seconds=index)
                 found = detection("crack" if index % 3 == 0 else "dent", 0.5 + index / 20)
@@ -95,7 +102,15 @@ class Plant:
         shutil.rmtree(found.path)
         return found
 
-    def make(self, out: Path, *, store: bool = False, max_frames: int = 1000, **asked: Any) -> PackManifest:
+    def make(
+        self,
+        out: Path,
+        *,
+        store: bool = False,
+        max_frames: int = 1000,
+        enrolled_by: TrustedKeys | None = None,
+        **asked: Any,
+    ) -> PackManifest:
         """Make a pack, signed by the office."""
         return make_pack(
             Archive(self.archive, self.trusted),
@@ -103,6 +118,7 @@ class Plant:
             self.office,
             Request(query(**asked), "A. Berg", "Audit 17", max_frames),
             out,
+            enrolled_by=enrolled_by,
             now=NOW,
         )
 

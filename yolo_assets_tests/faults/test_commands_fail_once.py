@@ -46,8 +46,9 @@ from yolo_assets_tests.support.tiny_model import tiny_bundle_files
 
 IN_PROCESS = {
     *("simulate", "archive run", "archive ls", "archive show", "archive verify", "archive cat", "restore"),
-    *("archive checkpoint", "archive witness"),
+    *("archive checkpoint", "archive witness", "archive replicate"),
     *("catalog rebuild", "catalog query", "catalog find", "catalog gaps", "catalog stats"),
+    "catalog costs",
     *("models keygen", "models list", "models show", "models verify", "models promote", "models rollback"),
     *(
         "models history",
@@ -179,6 +180,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         assert camera in shell("archive ls")
         shell("archive show", name.stem, "--members")
         shell("archive verify", name.stem, "--verify", "full")
+        shell("archive replicate", "--to", tmp_path / "second")
         shell("archive cat", "--camera", camera, "--at", format_time(NIGHT.end), "-o", tmp_path / "frame.jpg")
         shell("restore", "--camera", camera, *span, "--out", tmp_path / "out")
         assert json.loads(shell("catalog rebuild", "--json"))["archives"] == 4
@@ -186,6 +188,7 @@ def test_commands(make_loop: MakeLoop, shell: Shell, tmp_path: Path, effect: Eff
         shell("catalog find", "--class", "crack", *span)
         shell("catalog gaps")
         shell("catalog stats")
+        assert [one["years"] for one in json.loads(shell("catalog costs", "--json"))["outlook"]] == [1, 5, 20]
         assert json.loads(shell("archive checkpoint", "--json"))["receipts"] == 4
         shell("archive witness", tmp_path / "witness")
         kept = next((tmp_path / "witness" / "cosigned").iterdir())

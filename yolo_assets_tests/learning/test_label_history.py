@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from yolo_assets.classes.stored import change_class_list
 from yolo_assets.contracts.class_list import ClassEntry
 from yolo_assets.contracts.errors import BadInputError
+from yolo_assets.contracts.names import DATASET_POINTER, dataset_key
 from yolo_assets.contracts.settings import Settings
-from yolo_assets.learning.dataset import DATASET_POINTER, DatasetPointer, dataset_key
+from yolo_assets.learning.dataset import DatasetPointer
 from yolo_assets.learning.label_history import LabelHistory, accepted, told
 from yolo_assets.learning.labels import import_inbox, withdraw_file
 from yolo_assets.learning.plant_classes import allowed_class_names

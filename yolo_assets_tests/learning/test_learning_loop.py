@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 
 import cv2
+import duckdb
 import numpy as np
+import orjson
 import pytest
 import yaml
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import BadInputError, IntegrityError
 from yolo_assets.contracts.names import LABELS_INBOX, annotation_key, dataset_image_key, dataset_key
-from yolo_assets.learning.dataset import build_dataset, hard_reasons, latest_dataset, read_dataset
+from yolo_assets.learning.dataset import Dataset, build_dataset, hard_reasons, latest_dataset, read_dataset
 from yolo_assets.learning.formats import coco, label_studio, yolo
 from yolo_assets.learning.formats.base import RawBox, RawImage
 from yolo_assets.learning.formats.recognise import parse
 from yolo_assets.learning.label_history import accepted
 from yolo_assets.learning.labels import batches, import_inbox
+from yolo_assets.learning.manifests import read_head
 from yolo_assets.learning.records import BatchManifest, LabelBox, Sampled
 from yolo_assets.learning.training_folder import image_path, materialise
 from yolo_assets.simulator.appearance import CLASS_NAMES
@@ -153,9 +156,56 @@ def test_changed_manifests_and_images_are_refused(world, tmp_path):
     with pytest.raises(IntegrityError, match="was changed"):
         materialise(world.store, dataset, tmp_path / "data")
     assert not (tmp_path / "data").exists()
-    world.store.put(dataset_key(dataset.sha256, "manifest.json"), dataset.manifest.to_json() + b" ")
-    with pytest.raises(IntegrityError, match="was changed"):
-        read_dataset(world.store, dataset.sha256)
+    for file in ("items.parquet", "manifest.json"):  # whichever part of a manifest was changed
+        good = world.store.get(dataset_key(dataset.sha256, file))
+        world.store.put(dataset_key(dataset.sha256, file), good + b" ")
+        with pytest.raises(IntegrityError, match="was changed"):
+            read_dataset(world.store, dataset.sha256)
+        world.store.put(dataset_key(dataset.sha256, file), good)
+    assert read_dataset(world.store, dataset.sha256) == dataset
+
+
+def test_any_tool_reads_the_rows_of_a_dataset(world, tmp_path):
+    paths = world.archive_frames(12)
+    world.label(paths)
+    picture = next(iter(world.images.values()))
+    world.store.put(dataset_image_key(hashlib.sha256(picture).hexdigest(), "x.jpg"), picture[:-20])
+    dataset = build_dataset(world.store, Archive(world.archive, world.trusted))
+    head = orjson.loads(world.store.get(dataset_key(dataset.sha256, "manifest.json")))
+    rows = world.store.get(dataset_key(dataset.sha256, "items.parquet"))
+    assert (head["images"], head["excluded"], "items" in head) == (11, 1, False)
+    assert head["items_sha256"] == hashlib.sha256(rows).hexdigest()
+    (tmp_path / "items.parquet").write_bytes(rows)
+    asked = duckdb.sql(
+        f"""SELECT split, count(*), sum(len(boxes)), count(captured_at), bool_and(archive_key LIKE 'archives/%')
+        FROM '{tmp_path}/items.parquet' WHERE split IS NOT NULL GROUP BY 1 ORDER BY 1"""
+    ).fetchall()
+    expected = []
+    for split in ("test", "train", "val"):
+        items = dataset.items(split)
+        if items:
+            expected.append((split, len(items), sum(len(item.boxes) for item in items), len(items), True))
+    assert asked == expected
+    outside = duckdb.sql(f"SELECT image_path, excluded FROM '{tmp_path}/items.parquet' WHERE split IS NULL").fetchall()
+    assert dict(outside) == dataset.manifest.excluded
+
+
+def test_a_dataset_of_one_json_document_is_read_and_built_upon(world, tmp_path):
+    world.label(world.archive_frames(12))
+    archive = Archive(world.archive, world.trusted)
+    built = build_dataset(world.store, archive)
+    whole = built.manifest.to_json()
+    old = hashlib.sha256(whole).hexdigest()
+    world.store.put(dataset_key(old, "manifest.json"), whole)
+    world.store.put("datasets/current.json", orjson.dumps({"sha256": old}))
+    assert latest_dataset(world.store) == Dataset(old, built.manifest)
+    assert build_dataset(world.store, archive).sha256 == old  # nothing changed: no version in another form
+    head = read_head(world.store, old)
+    assert (head.images, head.counts) == (12, built.manifest.counts)
+    folder = materialise(world.store, built, tmp_path / "data")
+    (folder / "items.parquet").unlink()
+    (folder / "manifest.json").write_bytes(whole)  # as 0.1 left it
+    assert materialise(world.store, built, folder) == folder
 
 
 def test_the_folder_is_what_a_yolo_trainer_reads(world, tmp_path):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from yolo_assets.learning.suspicion import suspicions
+from yolo_assets.learning.suspicion import suspicions, two_looks
 from yolo_assets.vision.detections import Detections
 
 CLASSES = 4
@@ -90,3 +91,36 @@ def test_rounds_that_differ_are_told_and_count_more_with_the_model() -> None:
     (without,) = suspicions([*usual, nothing], [*sure, model])
     (backed,) = suspicions([*usual, nothing], [*sure, model], {20: box})
     assert backed.score > without.score and backed.earlier == 0
+
+
+def test_classes_that_a_model_often_confuses_come_after_a_lone_swap() -> None:
+    right = [Detections.of([[10, 10, 60, 60]], [kind]) for kind in (0, 1, 2, 3)] * 15
+    sure = [Detections.of(one.xyxy, one.class_id, [0.9]) for one in right]
+    confused = [Detections.of([[10, 10, 60, 60]], [0])] * 8
+    as_another = [Detections.of(one.xyxy, [1], [0.85]) for one in confused]
+    lone = Detections.of([[10, 10, 60, 60]], [2])
+    found = suspicions([*right, *confused, lone], [*sure, *as_another, Detections.of(lone.xyxy, [3], [0.6])])
+    assert [one.kind for one in found] == ["swapped"] * 9
+    assert found[0].image == len(right) + len(confused) and found[0].score > 2 * found[1].score > 0
+
+
+def test_a_thin_box_drawn_thicker_is_not_misplaced_and_a_shifted_one_is() -> None:
+    usual = [Detections.of([[10, 10, 110, 20]], [0])] * 20
+    sure = [Detections.of(one.xyxy, one.class_id, [0.9]) for one in usual]
+    thicker = Detections.of([[10, 4, 110, 27]], [0], [0.9])
+    shifted = Detections.of([[55, 10, 155, 20]], [0], [0.9])
+    (found,) = suspicions([*usual, usual[0], usual[0]], [*sure, thicker, shifted])
+    assert (found.image, found.kind) == (21, "misplaced")
+    tall = Detections.of([[10, -40, 110, 75]], [0], [0.9])
+    (found,) = suspicions([*usual, usual[0]], [*sure, tall])
+    assert found.kind == "misplaced"  # its centre is right, its size is not
+
+
+def test_what_two_looks_agree_on_is_surer_than_what_one_alone_says() -> None:
+    plain = Detections.of([[10, 10, 50, 50], [200, 10, 240, 50]], [0, 1], [0.8, 0.6])
+    other = Detections.of([[14, 10, 54, 50], [200, 10, 240, 50]], [0, 2], [0.8, 0.4])
+    both = two_looks(plain, other)
+    order = np.argsort(both.class_id)
+    assert both.class_id[order].tolist() == [0, 1, 2]
+    assert both.confidence[order].tolist() == pytest.approx([0.8, 0.3, 0.2])
+    assert both.xyxy[order][0].tolist() == pytest.approx([12, 10, 52, 50])

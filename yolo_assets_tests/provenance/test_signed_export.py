@@ -196,7 +196,9 @@ def test_in_toto_accepts_the_statements_and_refuses_a_change(line: Line, export:
     assert {"sha256": "f" * 64} in inputs.values(), "the label file"
     beside = {one.name: one for one in read.run_details.byproducts}
     assert beside["gate.json"].digest["sha256"] == hashlib.sha256((export / "gate.json").read_bytes()).hexdigest()
-    assert list(beside["proposal.json"].annotations["approved_by"]) == ["anna", "ben"]
+    proposal = beside["proposal.json"].annotations
+    assert list(proposal["approved_by"]) == ["anna", "ben"]
+    assert [one["meaning"] for one in proposal["signatures"]] == ["approved", "approved"]
     assert beside["release 2 of stable"].annotations["by"] == "anna"
     judged = predicates["https://in-toto.io/attestation/test-result/v0.1"]
     verdict = ParseDict(judged, message(test_result_pb2, "TestResult"))

@@ -15,7 +15,7 @@ from yolo_assets.archive.archive import Archive, in_order
 from yolo_assets.archive.options import VerifyHow
 from yolo_assets.archive.packing.format import content
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.archive.part import ArchivedPart
+from yolo_assets.archive.part import ArchivedPart, at_version
 from yolo_assets.archive.retention import protection_problems
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.names import ArchiveName, is_frame
@@ -108,8 +108,15 @@ def _verify(archive: Archive, name: ArchiveName, how: VerifyHow, report: VerifyR
     report.receipt, report.kept_until = receipt, receipt.retention_until
     part = archive.part(receipt)
     rows = _rows(part, report)
-    _protection(part, report)
+    _protection(archive, part, report)
     info = archive.store.head(receipt.archive_key, version_id=receipt.version_id)
+    expected = receipt.etag
+    if info is None or info.etag != receipt.etag:
+        copied = archive.copied.get(name.stem)
+        if copied is not None:  # it was copied here, or from here: then this is the ETag that it has here
+            found = archive.store.head(receipt.archive_key, version_id=copied.version_id)
+            if found is not None and found.etag == copied.etag:
+                info, expected = found, copied.etag
     if info is None:
         report.problems.append(f"{receipt.archive_key} is not in the store")
         return
@@ -123,7 +130,7 @@ def _verify(archive: Archive, name: ArchiveName, how: VerifyHow, report: VerifyR
             report.cold = True
         else:
             report.how = "full"
-    if report.how == "head" and info.etag != receipt.etag:
+    if report.how == "head" and info.etag != expected:
         report.problems.append(
             f"{receipt.archive_key} was written again after its receipt: the ETag differs; verify it in full"
         )
@@ -141,13 +148,22 @@ def _without_receipt(archive: Archive, name: ArchiveName) -> str:
     )
 
 
-def _protection(part: ArchivedPart, report: VerifyReport) -> None:
+def _protection(archive: Archive, part: ArchivedPart, report: VerifyReport) -> None:
     try:
-        report.problems.extend(protection_problems(part))
+        copied = archive.copied.get(part.name.stem) if _lies_elsewhere(part) else None
+        report.problems.extend(protection_problems(part, copied))
     except StoreUnavailableError as error:
         if error.transient:
             raise
         report.unprotected = str(error)
+
+
+def _lies_elsewhere(part: ArchivedPart) -> bool:
+    """Whether the store does not know the version that the receipt names: it is a copy, or the object is gone."""
+    receipt, lock = part.receipt, part.store.object_lock
+    if receipt.version_id is None:
+        return receipt.retention_until is not None and lock is None
+    return lock is None or part.store.head(receipt.archive_key, version_id=receipt.version_id) is None
 
 
 def _rows(part: ArchivedPart, report: VerifyReport) -> list[IndexRow]:
@@ -170,7 +186,8 @@ def _rows(part: ArchivedPart, report: VerifyReport) -> list[IndexRow]:
 def _content_problems(part: ArchivedPart, rows: list[IndexRow], report: VerifyReport) -> list[str]:
     """Every byte, read once: the hashes of the whole, and each member where the index says, with the hash it says."""
     receipt = part.receipt
-    stream = _HashedStream(part.store.stream(receipt.archive_key, version_id=receipt.version_id))
+    key = receipt.archive_key
+    stream = _HashedStream(at_version(part.store, receipt, lambda v: part.store.stream(key, version_id=v)))
     damaged: list[str] = []
     for row in sorted(rows, key=lambda row: row.offset):
         problem = _member_problem(stream, receipt, row)

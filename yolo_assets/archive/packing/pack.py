@@ -138,8 +138,98 @@ class PackedPart:
         return hashlib.md5(self.data, usedforsecurity=False).hexdigest()
 
 
+class HashedParts:
+    """Bytes that are made once, in order, as upload parts with all their hashes. What makes them is a subclass.
+
+    Iterate ``parts`` to the end, then read the rest.
+
+    Attributes:
+        part_size: bytes of every part but the last.
+        buffers: memory for the parts.
+        size: bytes of the whole.
+        sha256: of the whole, hexadecimal.
+        md5: of the whole, hexadecimal.
+        crc32: of the whole, eight hexadecimal digits.
+        part_count: parts so far.
+    """
+
+    part_size: int
+    buffers: PartBuffers
+    size: int
+    sha256: str
+    md5: str
+    crc32: str
+    part_count: int
+
+    def parts(self) -> Iterator[PackedPart]:
+        """The whole, part by part, every part but the last ``part_size`` bytes long.
+
+        Raises:
+            UserError: as making the bytes does; nothing of this pass may be kept.
+        """
+        hashes = Hashes()
+        try:
+            waiting: _Filled | None = None
+            for filled in self._fill(hashes):
+                if waiting is not None:
+                    yield self._finish(waiting, last=False)
+                waiting = filled
+            if waiting is not None:
+                part = self._finish(waiting, last=True)
+                self.sha256, self.md5, self.crc32 = hashes.digests()
+                self._check()
+                yield part
+        finally:
+            hashes.close()
+
+    def _finish(self, filled: _Filled, *, last: bool) -> PackedPart:
+        digest = filled.digest()
+        self.part_count += 1
+        data = memoryview(filled.data)[: filled.used]
+
+        def release() -> None:
+            data.release()
+            self.buffers.give(filled.data)
+
+        return PackedPart(self.part_count, data, digest, last, release)
+
+    def _fill(self, hashes: Hashes) -> Iterator[_Filled]:
+        """Buffers of ``part_size``, filled; their hashing may still be under way."""
+        room = min(self.part_size, self._most())
+        data, used, hashed = self.buffers.take(room), 0, 0
+        for piece in self._stream():
+            view = memoryview(piece)
+            self.size += len(view)
+            while view:
+                take = min(len(view), self.part_size - used)
+                data[used : used + take] = view[:take]
+                used += take
+                view = view[take:]
+                if used - hashed >= _SLAB:
+                    hashes.update(memoryview(data)[hashed:used])
+                    hashed = used
+                if used == self.part_size:
+                    hashes.update(memoryview(data)[hashed:used])
+                    yield _Filled(data, used, hashes.end_part())
+                    data, used, hashed = self.buffers.take(room), 0, 0
+        if used:
+            hashes.update(memoryview(data)[hashed:used])
+            yield _Filled(data, used, hashes.end_part())
+
+    def _stream(self) -> Iterator[bytes | memoryview]:
+        """The bytes, in pieces; one that is a view may be gone with the next."""
+        raise NotImplementedError
+
+    def _most(self) -> int:
+        """Bytes that the whole cannot exceed."""
+        raise NotImplementedError
+
+    def _check(self) -> None:
+        """Called when everything is hashed, before the last part is handed out; may raise to keep it back."""
+
+
 @dataclass
-class Packing:
+class Packing(HashedParts):
     """One pass over the members of a plan; iterate ``parts`` to the end, then read the rest.
 
     Attributes:
@@ -167,60 +257,6 @@ class Packing:
     md5: str = ""
     crc32: str = ""
     part_count: int = 0
-
-    def parts(self) -> Iterator[PackedPart]:
-        """The archive, part by part, every part but the last ``part_size`` bytes long.
-
-        Raises:
-            MemberChangedError: a file is not what the plan says; nothing of this pass may be kept.
-        """
-        hashes = Hashes()
-        try:
-            waiting: _Filled | None = None
-            for filled in self._fill(hashes):
-                if waiting is not None:
-                    yield self._finish(waiting, last=False)
-                waiting = filled
-            if waiting is not None:
-                part = self._finish(waiting, last=True)
-                self.sha256, self.md5, self.crc32 = hashes.digests()
-                yield part
-        finally:
-            hashes.close()
-
-    def _finish(self, filled: _Filled, *, last: bool) -> PackedPart:
-        digest = filled.digest()
-        self.part_count += 1
-        data = memoryview(filled.data)[: filled.used]
-
-        def release() -> None:
-            data.release()
-            self.buffers.give(filled.data)
-
-        return PackedPart(self.part_count, data, digest, last, release)
-
-    def _fill(self, hashes: Hashes) -> Iterator[_Filled]:
-        """Buffers of ``part_size``, filled; their hashing may still be under way."""
-        room = min(self.part_size, _most(self.members))
-        data, used, hashed = self.buffers.take(room), 0, 0
-        for piece in self._stream():
-            view = memoryview(piece)
-            self.size += len(view)
-            while view:
-                take = min(len(view), self.part_size - used)
-                data[used : used + take] = view[:take]
-                used += take
-                view = view[take:]
-                if used - hashed >= _SLAB:
-                    hashes.update(memoryview(data)[hashed:used])
-                    hashed = used
-                if used == self.part_size:
-                    hashes.update(memoryview(data)[hashed:used])
-                    yield _Filled(data, used, hashes.end_part())
-                    data, used, hashed = self.buffers.take(room), 0, 0
-        if used:
-            hashes.update(memoryview(data)[hashed:used])
-            yield _Filled(data, used, hashes.end_part())
 
     def _stream(self) -> Iterator[bytes | memoryview]:
         mtime = int(self.hour.start.timestamp())
@@ -253,6 +289,10 @@ class Packing:
             offset += length
         yield end_member()
 
+    def _most(self) -> int:
+        """A header, padding and framing for each member, and the end."""
+        return sum(member.size + member.size // 4096 + 8 * BLOCK for member in self.members) + 8 * BLOCK
+
     def _read(self, name: str, member: PlanMember, scratch: memoryview) -> Iterator[memoryview]:
         """How the file begins, then its bytes, exactly ``member.size`` of them; it must not change meanwhile.
 
@@ -284,11 +324,6 @@ class Packing:
             raise MemberChangedError(member.name, f"cannot be read: {error.strerror or error}") from None
         finally:
             os.close(descriptor)
-
-
-def _most(members: Sequence[PlanMember]) -> int:
-    """Bytes that the archive cannot exceed: a header, padding and framing for each member, and the end."""
-    return sum(member.size + member.size // 4096 + 8 * BLOCK for member in members) + 8 * BLOCK
 
 
 @dataclass

@@ -14,7 +14,7 @@ from pathlib import Path
 from yolo_assets.archive.archive import Archive, ReceiptResult, in_order
 from yolo_assets.archive.near_hours import archives_holding
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.archive.part import ArchivedPart
+from yolo_assets.archive.part import ArchivedPart, at_version
 from yolo_assets.archive.restore.filter import FrameFilter, RangeContents, RecordsTell
 from yolo_assets.archive.restore.matching import Extract, HourMatch, match_hour, records_tell
 from yolo_assets.archive.restore.placing import OutFolder, Places
@@ -341,11 +341,14 @@ def request_thaw(part: ArchivedPart, thaw: Thaw | None) -> ColdArchive | None:
         BadInputError: no retrieval from that tier is that fast.
         StoreUnavailableError: the store does not answer, or may not be asked for this.
     """
-    key, version = part.receipt.archive_key, part.receipt.version_id
-    state = part.store.restore_state(key, version)
+    key, store = part.receipt.archive_key, part.store
+    state = at_version(store, part.receipt, lambda version: store.restore_state(key, version))
     if state.readable:
         return None
     if state.status == "requested" or thaw is None:
         return ColdArchive(key, False, str(state))
-    state = part.store.request_restore(key, version, days=thaw.days, retrieval=thaw.tier)
+    days, retrieval = thaw.days, thaw.tier
+    state = at_version(
+        store, part.receipt, lambda version: store.request_restore(key, version, days=days, retrieval=retrieval)
+    )
     return None if state.readable else ColdArchive(key, True, come_back(state.tier, thaw.tier))

@@ -6,6 +6,7 @@ For hosts with and without Dagster.
 import typer
 
 from yolo_assets.cli.archive.history import checkpoint, witness
+from yolo_assets.cli.archive.replicate import replicate
 from yolo_assets.cli.archive.run import run
 from yolo_assets.cli.archive.show import cat, hold, ls, show
 from yolo_assets.cli.archive.verify import verify
@@ -30,6 +31,7 @@ app.command(
 app.command(
     epilog="Example: yolo-assets archive cat --camera lineA_cam01 --at 2026-03-01T09:15:00Z -o frame.jpg --archive URL"
 )(cat)
+app.command(epilog="Example: yolo-assets archive replicate --to file:///mnt/second/archive --bwlimit 20MB/s")(replicate)
 app.command(
     epilog="Example: yolo-assets archive hold yolo_lineA_cam01_20260301_09 --archive s3://plant/cold  "
     "(until released by --release)"

@@ -74,8 +74,8 @@ def trusted_keys(settings: Settings, keys: list[Path] | None) -> TrustedKeys:
     return TrustedKeys.load(chosen)
 
 
-def open_to_read(settings: Settings, keys: list[Path] | None) -> Archive:
-    """The archive with the keys that may have signed its receipts.
+def open_to_read(settings: Settings, keys: list[Path] | None, *, alone: bool = False) -> Archive:
+    """The archive with the keys that may have signed its receipts; ``alone``: without its copy, see ``open_archive``.
 
     Raises:
         UsageError: there is no key.
@@ -84,7 +84,7 @@ def open_to_read(settings: Settings, keys: list[Path] | None) -> Archive:
     from yolo_assets.archive.archive import Archive
 
     trusted = trusted_keys(settings, keys)
-    return Archive(open_archive(settings), trusted)
+    return Archive(open_archive(settings, alone=alone), trusted)
 
 
 def devices_of(settings: Settings, keys: list[Path] | None) -> EnrolledDevices:

@@ -100,7 +100,7 @@ def run(
     from yolo_assets.events.announcer import announcer_of, source_here
     from yolo_assets.events.metrics import EventMetrics
 
-    located = _limited(settings(archive=archive, spool=spool), bwlimit)
+    located = limited(settings(archive=archive, spool=spool), bwlimit)
     how = verify_how(verify)
     only = given(Hour.from_key, hour, "--hour")
     quiet = located.grace_seconds if grace is None else grace
@@ -190,7 +190,7 @@ def run(
         )
 
 
-def _limited(located: Settings, bwlimit: str | None) -> Settings:
+def limited(located: Settings, bwlimit: str | None) -> Settings:
     """With the limit of the command line, checked before anything begins."""
     from yolo_assets.archive.bandwidth.rates import Timetable
 

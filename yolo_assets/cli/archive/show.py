@@ -314,7 +314,7 @@ def hold(
     from yolo_assets.trail.trail import AuditTrail
 
     located = settings(archive=archive, store=store)
-    opened = open_to_read(located, key)
+    opened = open_to_read(located, key, alone=True)
     hours = {(name.camera_id, name.hour): name for name in map(ArchiveName.parse, names)}  # parts of one hour: once
     rows: list[dict[str, Any]] = []
     what, trail = "archive hold release" if release else "archive hold", AuditTrail.of(located, by)

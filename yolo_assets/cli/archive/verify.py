@@ -16,8 +16,10 @@ from yolo_assets.cli.archive.options import (
     devices_of,
     given,
     open_to_read,
+    trusted_keys,
     verify_how,
 )
+from yolo_assets.cli.archive.replicate import verify_both
 from yolo_assets.cli.common import ArchiveOption, JsonOption, StoreOption, emit_json, note, out, progress, settings
 from yolo_assets.contracts.errors import UsageError, UserError
 
@@ -45,6 +47,10 @@ def verify(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Verify nothing; show what audits have verified so far.")
     ] = False,
+    both: Annotated[
+        bool, typer.Option("--both", help="Compare with the copy (YOLO_ASSETS_ARCHIVE_COPY), by listings.")
+    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="With --both: read every byte of both.")] = False,
     days: Annotated[int, typer.Option(help="With --coverage: within this many days.", min=1, max=36_500)] = 30,
     history: Annotated[
         bool, typer.Option("--history", help="Hold the receipts against the log of checkpoints instead.")
@@ -65,16 +71,21 @@ def verify(
     """Check receipt, index and archive against each other; exit 1 on any difference."""
     from yolo_assets.archive.audit.audit import parse_share
 
-    if sum((bool(names), camera is not None, sample is not None, coverage)) > 1:
-        raise UsageError("give only one of: names of archives, --camera, --sample, --coverage")
+    if sum((bool(names), camera is not None, sample is not None, coverage, both)) > 1:
+        raise UsageError("give only one of: names of archives, --camera, --sample, --coverage, --both")
+    if deep and not both:
+        raise UsageError("--deep needs --both; the archives alone are read with --verify full")
     if not history and (checkpoint or witness_key):
         raise UsageError("--checkpoint and --witness-key belong to --history")
-    if history and (camera is not None or sample is not None or coverage):
-        raise UsageError("--history takes names of archives, and none of: --camera, --sample, --coverage")
+    if history and (camera is not None or sample is not None or coverage or both):
+        raise UsageError("--history takes names of archives, and none of: --camera, --sample, --coverage, --both")
     checked = verify_how(how)
     share = given(parse_share, sample, "--sample")
     located = settings(archive=archive, store=store)
-    opened = open_to_read(located, key)
+    if both:
+        verify_both(located, trusted_keys(located, key), deep=deep, as_json=as_json)
+        return
+    opened = open_to_read(located, key, alone=True)
     if history:
         show_history(located, opened, names or [], checkpoint or [], witness_key or [], as_json=as_json)
     elif coverage:

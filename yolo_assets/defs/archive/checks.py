@@ -7,6 +7,7 @@ has read already.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from yolo_assets.archive.audit.audit import AuditReport
     from yolo_assets.catalog.publish import CatalogVersion
     from yolo_assets.catalog.read import SealFigures
+    from yolo_assets.contracts.copies import CopyLag
     from yolo_assets.transparency.verification import HistoryFinding
 
 SEAL_DAYS = 31
@@ -65,6 +67,13 @@ CHECKPOINT_VOUCHED_FOR = dg.AssetCheckSpec(
     asset="receipt_checkpoint",
     description="The time-stamp authority and the witness of the settings did their part, where there are some.",
 )
+COPY_UP_TO_DATE = dg.AssetCheckSpec(
+    "copy_up_to_date",
+    asset="archive_copy",
+    description="What was archived lies in the second place within a day.",
+)
+COPY_WITHIN = timedelta(hours=24)
+"""So long an archive may lie in one place alone."""
 
 
 def every_receipt_verified(published: CatalogVersion) -> dg.AssetCheckResult:
@@ -131,6 +140,33 @@ def checkpoint_vouched_for(trouble: Sequence[str]) -> dg.AssetCheckResult:
         passed=not trouble,
         severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(trouble) or "nothing was refused",
+    )
+
+
+def copy_up_to_date(lag: CopyLag | None, now: datetime) -> dg.AssetCheckResult:
+    """A warning when an archive has been in one place alone for too long, or cannot be copied.
+
+    Args:
+        lag: how far the copy is behind; None: there is to be none.
+        now: aware.
+    """
+    if lag is None:
+        return dg.AssetCheckResult(
+            check_name=COPY_UP_TO_DATE.name, passed=True, description="no second place is set: YOLO_ASSETS_ARCHIVE_COPY"
+        )
+    age = lag.age_seconds(now)
+    return dg.AssetCheckResult(
+        check_name=COPY_UP_TO_DATE.name,
+        passed=not lag.failed and age <= COPY_WITHIN.total_seconds(),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{lag.archives} archives wait, the oldest for {age / 3600:.1f} h; {lag.failed} cannot be copied",
+        metadata={
+            "behind_archives": lag.archives,
+            "behind_bytes": lag.bytes,
+            "behind_hours": round(age / 3600, 2),
+            "newest_hour": lag.newest_hour or "none",
+            "failed": lag.failed,
+        },
     )
 
 

@@ -31,6 +31,7 @@ RAW = dg.AssetKey("raw_frames")
 _SERVED_BY = {
     "archive_catalog": "yolo-assets catalog rebuild",
     "archive_audit": "yolo-assets archive verify",
+    "archive_copy": "yolo-assets archive replicate",
     "receipt_checkpoint": "yolo-assets archive checkpoint",
     "training_dataset": "yolo-assets datasets build",
 }

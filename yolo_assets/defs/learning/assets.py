@@ -61,7 +61,7 @@ def annotation_batch(
     from yolo_assets.learning.looks import frame_looks
     from yolo_assets.learning.plant_classes import offered_class_names
 
-    store, archive = locations.store(), locations.archive()
+    store, archive = locations.store(), locations.archive_to_read(context.log.warning)
     until = parse_time(config.until) if config.until else utc_now()
     since = parse_time(config.since) if config.since else until - timedelta(days=7)
     requested = {item.image_path for batch in batches(store) for item in batch.items}
@@ -155,7 +155,9 @@ def training_dataset(context: dg.AssetExecutionContext, locations: Locations) ->
 
     store = locations.store()
     before = latest_dataset(store)
-    dataset = build_dataset(store, locations.archive(), class_names=locations.settings.class_names)
+    dataset = build_dataset(
+        store, locations.archive_to_read(context.log.warning), class_names=locations.settings.class_names
+    )
     manifest = dataset.manifest
     return dg.MaterializeResult(
         metadata={

@@ -8,6 +8,7 @@ import dagster as dg
 from yolo_assets.defs.automation import on_good_change, on_training_due
 from yolo_assets.defs.code_versions import code_version
 from yolo_assets.defs.failures import RETRY_POLICY, by_kind
+from yolo_assets.defs.launched_by import acting_for
 from yolo_assets.defs.links import UiLinks
 from yolo_assets.defs.metadata import table
 from yolo_assets.defs.release.checks import EXPORTED_FILE_EVALUATED, GATE_PASSED, exported_file_evaluated, gate_passed
@@ -104,6 +105,7 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     from yolo_assets.contracts.errors import BadInputError
     from yolo_assets.contracts.names import parse_model_version
     from yolo_assets.contracts.plant import load_plant
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.events.announcer import announcer_of, moved
     from yolo_assets.learning.dataset import latest_dataset
     from yolo_assets.models.approvals import ApprovalsMissingError
@@ -111,6 +113,7 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     from yolo_assets.models.gate_status import anchor_of
     from yolo_assets.models.gated_release import release_candidate
     from yolo_assets.models.rollout import release_in_waves
+    from yolo_assets.trail.trail import AuditTrail
     from yolo_assets.training.candidates import evaluate_candidate
 
     registry, settings = locations.registry(), locations.settings
@@ -127,16 +130,21 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
     if champion == candidate:
         return _served_already(candidate, evaluated.comparison, locations.links())
     promoter, rollout = locations.plant_promoter(), load_plant(settings).rollout
+    by, target = acting_for(context.run, "promoted_model"), TrailTarget(model=candidate, channel=CHANNEL)
+    trail = AuditTrail.of(settings, by, role=f"Dagster run {context.run_id}")
     try:
-        outcome = release_candidate(
-            promoter,
-            evaluated.comparison,
-            policy,
-            channel=CHANNEL,
-            by="dagster:promoted_model",
-            release=release_in_waves(promoter, rollout) if rollout is not None else None,
-            plant_classes=read_class_list(registry.store),
-        )
+        with trail.recording("models promote", target) as act:
+            outcome = release_candidate(
+                promoter,
+                evaluated.comparison,
+                policy,
+                channel=CHANNEL,
+                by=by,
+                release=release_in_waves(promoter, rollout) if rollout is not None else None,
+                plant_classes=read_class_list(registry.store),
+            )
+            moved_to = f"done: release {outcome.pointer.release}" if outcome.pointer else "not released"
+            act.result = f"{moved_to}: {outcome.report.summary}"
     except ApprovalsMissingError as error:
         return _waits_for_people(candidate, champion, str(error), evaluated.comparison, locations.links())
     if outcome.pointer is not None:
@@ -154,6 +162,7 @@ def promoted_model(context: dg.AssetExecutionContext, locations: Locations) -> d
             **locations.links().report(candidate),
             "gate": dg.MetadataValue.md(report.to_markdown()),
             "release": outcome.pointer.release if outcome.pointer else "unchanged",
+            **({"released_by": outcome.pointer.moved_by, "why": outcome.pointer.reason} if outcome.pointer else {}),
             **evaluation_metadata(evaluated.comparison),
             **locations.links().plots(evaluated.plots, evaluated.stored),
         },
