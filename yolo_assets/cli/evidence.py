@@ -152,6 +152,8 @@ def _told(pack: PackManifest) -> Iterator[str]:
             f"boxes of {many(counts.other_size, 'frame')} are not drawn: their record is of a picture of another size; "
             "the report names them"
         )
+    if pack.history is not None and pack.history.problem is not None:
+        yield f"there is no proof of the log of receipts in it: {pack.history.problem}"
     if pack.unprinted:
         yield PackWording("en").letters(pack.unprinted)
 
