@@ -232,7 +232,7 @@ def approve(
     missing = status.needed - len(status.approved_by)
     rest = "promote it now" if missing <= 0 else f"{missing} more must approve it"
     out().print(
-        f"{name}/{version} for {channel}: approved by {'; '.join(one.in_words() for one in status.signatures)}; {rest}",
+        f"{name}/{version} for {channel}: approved by {status.in_words()}; {rest}",
         markup=False,
     )
 

@@ -42,8 +42,8 @@ class ArchivedFrames:
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The items of a batch; PyTorch's loader asks for them at once where a dataset has this method."""
         paths = [self.paths[index] for index in indices]
-        frames: dict[str, bytes] = self.files.cat(paths)
-        return [self.transform(path, frames[path]) for path in paths]
+        frames: Any = self.files.cat_ranges(paths, None, None, on_error="raise")
+        return [self.transform(path, data) for path, data in zip(paths, frames, strict=True)]
 
 
 def _as_they_are(path: str, data: bytes) -> tuple[str, bytes]:

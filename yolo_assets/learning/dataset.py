@@ -48,7 +48,10 @@ MANY_IN_ONE_GROUP = 0.3
 """Share of the images in one group of near-duplicates above which a warning is given."""
 
 SMALL_SIDE = 0.045
-"""A box is small when its shorter side is less than this part of the frame's longer side."""
+"""A box is small when its shorter side is less than this part of the frame's longer side and than ``SMALL_PIXELS``."""
+
+SMALL_PIXELS = 32.0
+"""What COCO calls small: in frames of many pixels a part of the frame alone would make nearly every object small."""
 
 LOW_CONTRAST = 10.0
 """A box is of low contrast when the difference of its mean grey to its surroundings, and its spread, are below this."""
@@ -164,13 +167,14 @@ def build_dataset(
     golden = {frame.sha256 for frame in read_golden(store).frames}
     frames = [_split_frame(image, facts[image.sha256], golden) for image in images]
     objects = name_objects(frames)
-    frozen = {sha: Assignment(item.split, item.group) for sha, item in before.items()}
+    frozen = {sha: Assignment(*kept) for sha, kept in previous.manifest.kept_splits.items()} if previous else {}
+    frozen |= {sha: Assignment(item.split, item.group) for sha, item in before.items()}
     splits = assign(frames, frozen, shares=shares)
     if listed is not None:
         names = listed.names
     else:
         names = _class_order(previous.manifest.class_names if previous else (), class_names, images)
-    manifest = _manifest(images, facts, objects, golden, splits, names, listed, labels, previous, unusable)
+    manifest = _manifest(images, facts, objects, golden, splits, frozen, names, listed, labels, previous, unusable)
     if not manifest.counts.get("train"):
         raise BadInputError("no labelled image is left for training; label more frames, from other moments")
     if previous is not None and _content(manifest) == _content(previous.manifest):
@@ -284,7 +288,7 @@ def hard_reasons(bgr: NDArray[np.uint8], boxes: Iterable[LabelBox]) -> tuple[Har
     reasons: set[HardReason] = set()
     for box in boxes:
         x1, y1, x2, y2 = box.bbox
-        if min(x2 - x1, y2 - y1) < SMALL_SIDE * max(width, height):
+        if min(x2 - x1, y2 - y1) < min(SMALL_SIDE * max(width, height), SMALL_PIXELS):
             reasons.add("small")
         left, top, right, bottom = int(x1), int(y1), int(np.ceil(x2)), int(np.ceil(y2))
         margin = max(4, min(right - left, bottom - top) // 2)
@@ -339,6 +343,7 @@ def _manifest(
     objects: Mapping[str, tuple[str, ...]],
     golden: Collection[str],
     splits: SplitResult,
+    frozen: Mapping[str, Assignment],
     names: tuple[str, ...],
     listed: ClassList | None,
     labels: Sequence[AcceptedLabels],
@@ -368,6 +373,7 @@ def _manifest(
         if image.sha256 in splits.assigned
     )
     counts = _counts(items)
+    inside = {item.sha256 for item in items}
     return DatasetManifest(
         class_names=names,
         class_list=listed,
@@ -383,6 +389,7 @@ def _manifest(
             *_warnings(items, listed.names_in_use if listed else names, counts, splits),
             *_left_out(unusable),
         ),
+        kept_splits={sha: (kept.split, kept.group) for sha, kept in sorted(frozen.items()) if sha not in inside},
     )
 
 
@@ -430,5 +437,5 @@ def _left_out(unusable: Mapping[str, str]) -> Iterator[str]:
 
 def _content(manifest: DatasetManifest) -> tuple[bytes, tuple[str, ...]]:
     """What training reads, without the history."""
-    without = manifest.model_copy(update={"parent": None, "labels": (), "class_list": None})
+    without = manifest.model_copy(update={"parent": None, "labels": (), "class_list": None, "kept_splits": {}})
     return without.to_json(), manifest.names_in_use

@@ -213,6 +213,10 @@ class DatasetFacts(Record):
     labels: tuple[str, ...] = Field(default=(), description="SHA-256 of every label file that went in")
     counts: dict[str, int] = Field(default_factory=dict, description="images by split, boxes by split and class")
     warnings: tuple[str, ...] = ()
+    kept_splits: dict[str, tuple[Split, str]] = Field(
+        default_factory=dict,
+        description="of images of earlier versions that this one lacks, by SHA-256: split and group they come back to",
+    )
 
     @property
     def names_in_use(self) -> tuple[str, ...]:
@@ -221,8 +225,8 @@ class DatasetFacts(Record):
 
     @model_serializer(mode="wrap")
     def _serialized(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a list of classes a version is written as it was before there were any: its name is its hash."""
-        return {name: value for name, value in dump(self).items() if name != "class_list" or value is not None}
+        """What a version does not have is left out: it is written as before there was any, and its name is its hash."""
+        return {name: value for name, value in dump(self).items() if name not in ("class_list", "kept_splits") or value}
 
 
 class DatasetManifest(DatasetFacts):

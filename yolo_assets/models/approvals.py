@@ -65,6 +65,10 @@ class ProposalStatus:
         """The names of these people, in order."""
         return tuple(one.name for one in self.signatures)
 
+    def in_words(self) -> str:
+        """Each signature with its meaning and time."""
+        return "; ".join(one.in_words() for one in self.signatures)
+
     @property
     def complete(self) -> bool:
         """Whether enough people approved it."""

@@ -23,7 +23,7 @@ from yolo_assets.contracts.names import channel_history_key, channel_statement_k
 from yolo_assets.contracts.releasing import ChannelStatement, People, RolloutSettings
 from yolo_assets.contracts.signing import Signer
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.models.approvals import Approvals, ProposalStatus, proposal_of
+from yolo_assets.models.approvals import Approvals, proposal_of
 from yolo_assets.models.bundle import VerifiedBundle
 from yolo_assets.models.channels import Channel, HistoryEntry, MoveKind, StoredPointer
 from yolo_assets.models.registry import Registry
@@ -271,7 +271,7 @@ class Promoter:
                 reason=request.reason.strip(),
             )
             approved = self._approvals.require(asked, self.signer)
-            request = replace(request, reason=f"{request.reason} (signed by {_signed_by(approved)})")
+            request = replace(request, reason=f"{request.reason} (signed by {approved.in_words()})")
         objects.sign(model_key(request.name, request.version, MANIFEST), stored.data, "model-manifest", self.signer)
         newest = channel.newest_release()
         draft = ChannelPointer(
@@ -388,11 +388,6 @@ def _run_golden_frames(bundle: VerifiedBundle) -> None:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         problems.append(f"{engine}: {found[0]}{more}")
     raise ExportRefusedError(f"{model} is not released: {'; '.join(problems)}; export it again")
-
-
-def _signed_by(status: ProposalStatus) -> str:
-    """Who signed, and what each signature means: ``anna: reviewed, ben: approved``."""
-    return ", ".join(f"{one.name}: {one.meaning}" if one.meaning else one.name for one in status.signatures)
 
 
 def _flags(served: ChannelPointer) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.filesystem.archive_files import ArchiveFileSystem
 from yolo_assets.filesystem.frames import ArchivedFrames
 from yolo_assets.filesystem.sql import register_archive
+from yolo_assets.filesystem.tree import ArchivedFile, ArchiveTree
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import open_store
@@ -107,6 +108,16 @@ def test_it_has_the_layout_and_the_bytes_of_the_spool(hour: SpoolHour, files: Ar
         assert not files.exists(missing)
         with pytest.raises((FileNotFoundError, IsADirectoryError)):
             files.cat_file(missing)
+
+
+def test_only_hours_that_match_are_looked_into(files: ArchiveFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    def looked(*_: object) -> dict[str, ArchivedFile]:
+        raise AssertionError("an index was read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ArchiveTree, "files", looked)
+        assert files.glob("cam1/202604*/*.jpg") == []
+    assert len(files.glob("cam1/202603*/*.jpg")) == 12
 
 
 def test_a_later_part_keeps_both_files_of_one_name(

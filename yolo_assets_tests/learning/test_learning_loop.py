@@ -208,6 +208,23 @@ def test_a_dataset_of_one_json_document_is_read_and_built_upon(world, tmp_path):
     assert materialise(world.store, built, folder) == folder
 
 
+def test_an_image_that_was_away_comes_back_to_its_split(world):
+    world.label(world.archive_frames(20))
+    archive = Archive(world.archive, world.trusted)
+    first = build_dataset(world.store, archive)
+    (labels,) = accepted(world.store)
+    test = {item.sha256: (item.split, item.group) for item in first.items("test")}
+    without = tuple(image for image in labels.images if image.sha256 not in test)
+    away = build_dataset(world.store, archive, [labels.model_copy(update={"images": without})])
+    again = read_dataset(world.store, away.sha256)
+    assert test and again.manifest.kept_splits == test
+    back = build_dataset(world.store, archive)
+    assert {item.sha256: item.split for item in back.manifest.items if item.sha256 in test} == dict.fromkeys(
+        test, "test"
+    )
+    assert back.manifest.kept_splits == {}
+
+
 def test_the_folder_is_what_a_yolo_trainer_reads(world, tmp_path):
     world.label(world.archive_frames(16))
     dataset = build_dataset(world.store, Archive(world.archive, world.trusted))
@@ -261,6 +278,9 @@ def test_hard_cases_are_small_or_faint():
     assert hard_reasons(picture, [box(40, 40, 101, 91)]) == ()
     assert hard_reasons(picture, [box(150, 40, 211, 91)]) == ("low_contrast",)
     assert hard_reasons(picture, [box(40, 40, 50, 91)]) == ("small",)
+    large = np.random.default_rng(0).integers(0, 255, (2160, 3840, 3), np.uint8)
+    assert hard_reasons(large, [box(400, 400, 500, 500)]) == ()  # 2.6 % of the frame's width, and plain to see
+    assert hard_reasons(large, [box(400, 400, 430, 500)]) == ("small",)
 
 
 def test_a_batch_shows_the_prelabels_of_the_model(world):

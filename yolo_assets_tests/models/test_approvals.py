@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,8 @@ def test_two_of_three_people_and_their_names_are_kept(promoter, approvals, peopl
     with pytest.raises(BadInputError, match="belongs to nobody"):
         approvals.approve("line", "stable", "v1", people["stranger"])
     assert approvals.approve("line", "stable", "v1", people["cem"]).complete
-    assert promoter.promote(request()).reason == "passes the gate (signed by anna: approved, cem: approved)"
+    signed = r"passes the gate \(signed by anna: approved, 20[\d-]+T[\d:.]+Z; cem: approved, 20[\d-]+T[\d:.]+Z\)"
+    assert re.fullmatch(signed, promoter.promote(request()).reason), "name, meaning and time, as in 21 CFR 11.50"
 
 
 def test_a_signature_has_a_meaning_and_a_time_of_its_own(promoter, approvals, people, folder) -> None:
@@ -74,7 +76,7 @@ def test_a_signature_has_a_meaning_and_a_time_of_its_own(promoter, approvals, pe
     status = approvals.approve("line", "stable", "v1", people["ben"], "responsible")
     assert [(one.name, one.meaning) for one in status.signatures] == [("anna", "reviewed"), ("ben", "responsible")]
     assert all(one.at is not None and one.at >= status.proposal.proposed_at for one in status.signatures)
-    assert promoter.promote(request()).reason == "passes the gate (signed by anna: reviewed, ben: responsible)"
+    assert status.in_words() in promoter.promote(request()).reason
     # Without its statement, or with one that another key signed, the name alone is known.
     (anna, ben) = [info.key for info in folder.list("channels/line/approvals/")]
     if people["anna"].key_id not in anna:

@@ -147,6 +147,8 @@ def test_the_record_has_the_figures_and_names(line: Line, pack: Path) -> None:
     assert apart["closest_seconds"] == 10
     assert record["limits"]["set_before"] is True and record["limits"]["first_used_for"] == "line/1"
     assert record["approvals"]["approved_by"] == ["anna", "ben"]
+    assert [one["meaning"] for one in record["approvals"]["signatures"]] == ["approved", "approved"]
+    assert all(one["at"].endswith("Z") for one in record["approvals"]["signatures"])
     assert [one["by"] for one in record["approvals"]["releases"]] == ["anna"]
     assert record["results"]["passed"] is True and record["results"]["compared_with"] == "line/1"
     assert record["gaps"] == []
