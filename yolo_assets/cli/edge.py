@@ -261,7 +261,7 @@ def status(
     common.show_table(heads, rows, titles=2)
     for reason in document["not_ready"]:
         out.print(f"not ready: {reason}", markup=False)
-    if key := document["audit"].get("fingerprint"):
+    if key := document.get("audit", {}).get("fingerprint"):
         out.print(f"key of the device: {key}", markup=False)
 
 

@@ -76,6 +76,7 @@ def make(
     from yolo_assets.contracts.times import parse_time
     from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.evidence.manifest import Query
+    from yolo_assets.storage.fallback import PROCESS_READS
     from yolo_assets.storage.open import folder_of, open_store
 
     first, after = given(parse_time, start, "--from"), given(parse_time, end, "--to")
@@ -119,7 +120,14 @@ def make(
         )
         act.result = f"done: {pack.counts.frames} frames from {pack.counts.archives} archives"
     if as_json:
-        emit_json({**pack.model_dump(mode="json", exclude={"files"}), "complete": pack.complete, "out": str(folder)})
+        emit_json(
+            {
+                **pack.model_dump(mode="json", exclude={"files"}),
+                "complete": pack.complete,
+                "out": str(folder),
+                "from_copy": PROCESS_READS.count,
+            }
+        )
     else:
         counts = pack.counts
         totals = (many(counts.frames, "frame"), many(counts.records, "record"), many(counts.detections, "detection"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fnmatch
 import io
+import logging
 import os
 import tempfile
 import threading
@@ -31,9 +32,11 @@ from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, parse_time
 from yolo_assets.filesystem.tree import ArchivedFile, ArchiveTree
 from yolo_assets.storage.base import ObjectNotFoundError, StoreUnavailableError
+from yolo_assets.storage.fallback import open_with_copy
 from yolo_assets.storage.open import folder_of, open_store
 
 AT = "at"
+_log = logging.getLogger(__name__)
 _IN_MEMORY = 64 << 20
 """A file up to this size is opened in memory; a longer one is verified on its way into a temporary file."""
 
@@ -256,7 +259,7 @@ class ArchiveFileSystem(AbstractFileSystem):
 
 
 def _open(where: str | None, keys: Sequence[str] | None) -> Archive:
-    """The archive of the settings or of the options.
+    """The archive of the settings, with its copy where they name one, or of the options.
 
     Raises:
         SignatureError: there is no key to check receipts with.
@@ -269,12 +272,16 @@ def _open(where: str | None, keys: Sequence[str] | None) -> Archive:
         raise SignatureError(
             f"no key to check receipts with in {settings.keys}; give the archiver's public key with the option key="
         )
+    trusted = TrustedKeys.load(chosen)
+    if settings.archive_copy_url is not None and url.rstrip("/") == settings.archive_url.rstrip("/"):
+        copied = open_with_copy(url, settings.archive_copy_url, memory=settings.known_stores, say=_log.warning)
+        return Archive(copied, trusted)
     folder = folder_of(url)
     if folder is not None and not folder.is_dir():
         raise StoreUnavailableError(
             f"there is no archive at {folder}; give the right one with the option archive=", transient=False
         )
-    return Archive(open_store(url, memory=settings.known_stores, remember=False), TrustedKeys.load(chosen))
+    return Archive(open_store(url, memory=settings.known_stores, remember=False), trusted)
 
 
 def _parts(path: str) -> tuple[str | None, Hour | str | None, str]:

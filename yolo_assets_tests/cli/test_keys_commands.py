@@ -24,7 +24,8 @@ from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter
 from yolo_assets.storage import open_store
-from yolo_assets_tests.cli.command_line import clean_env, cli, refused
+from yolo_assets_tests.cli.command_line import clean_env, refused
+from yolo_assets_tests.cli.conftest import Call
 from yolo_assets_tests.support.records import frame_record
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "keys.md"
@@ -57,29 +58,36 @@ def an_agent(device: Signer) -> Iterator[str]:
         thread.join()
 
 
-def test_a_key_from_the_network_counts_by_its_fingerprint_alone(tmp_path: Path) -> None:
+def test_a_key_from_the_network_counts_by_its_fingerprint_alone(call: Call, tmp_path: Path) -> None:
     home, device, other = (tmp_path / name for name in ("home", "device", "other"))
     Signer.load_or_create(home / "keys" / "promotion")
     key, wrong = (Signer.load_or_create(path) for path in (device, other))
     right = fingerprint(key.private.public_key())
     with an_agent(key) as url:
-        shown = refused(cli("keys", "enroll", "box1", "--agent", url, home=home), right, "--fingerprint", code=2)
+        shown = refused(
+            call("keys", "enroll", "box1", "--agent", url, home=home, cwd=home), right, "--fingerprint", code=2
+        )
         assert "edge status there" in shown
         false = fingerprint(wrong.private.public_key())
-        refused(cli("keys", "enroll", "box1", "--agent", url, "--fingerprint", false, home=home), f"not {false}")
-        refused(cli("keys", "enroll", "box2", "--agent", url, "--fingerprint", right, home=home), "is box1, not box2")
+        refused(
+            call("keys", "enroll", "box1", "--agent", url, "--fingerprint", false, home=home, cwd=home), f"not {false}"
+        )
+        refused(
+            call("keys", "enroll", "box2", "--agent", url, "--fingerprint", right, home=home, cwd=home),
+            "is box1, not box2",
+        )
         spelt = ":".join(re.findall("..", right.upper()))
-        done = cli("keys", "enroll", "box1", "--agent", url, "--fingerprint", spelt, "--json", home=home)
+        done = call("keys", "enroll", "box1", "--agent", url, "--fingerprint", spelt, "--json", home=home, cwd=home)
     assert json.loads(done.stdout)["new"] is True
 
 
-def test_a_statement_that_does_not_count_is_told(tmp_path: Path) -> None:
+def test_a_statement_that_does_not_count_is_told(call: Call, tmp_path: Path) -> None:
     Signer.load_or_create(tmp_path / "keys" / "promotion")
     key = Signer.load_or_create(tmp_path / "device")
-    assert cli("keys", "enroll", "box1", "--key", tmp_path / "device.pub", home=tmp_path).returncode == 0
+    assert call("keys", "enroll", "box1", "--key", tmp_path / "device.pub", home=tmp_path, cwd=tmp_path).returncode == 0
     stored = tmp_path / "store" / "keys" / "devices" / f"{key.key_id}.json"
     stored.write_bytes(stored.read_bytes().replace(b"A", b"B", 1))
-    done = cli("keys", "ls", "--json", home=tmp_path)
+    done = call("keys", "ls", "--json", home=tmp_path, cwd=tmp_path)
     assert done.returncode == 1 and f"key {key.key_id}: " in done.stderr
     assert json.loads(done.stdout)["devices"][0]["state"] == "does not count"
 
@@ -95,7 +103,7 @@ def archived(home: Path, hour: str) -> None:
     assert archive_hour(SpoolHour.of(home / "spool", "cam1", at), archive, signer).status == "archived"
 
 
-def test_receipts_survive_a_change_of_the_archivers_key(tmp_path: Path) -> None:
+def test_receipts_survive_a_change_of_the_archivers_key(call: Call, tmp_path: Path) -> None:
     old = Signer.load_or_create(tmp_path / "keys" / "archiver")
     archived(tmp_path, "20260101_00")
     part = HOW_TO.read_text().split("## An archiver's key")[1].split("##")[0]
@@ -105,7 +113,7 @@ def test_receipts_survive_a_change_of_the_archivers_key(tmp_path: Path) -> None:
     new = Signer.load(tmp_path / "keys" / "archiver")
     assert new.key_id != old.key_id
     archived(tmp_path, "20260101_01")
-    listed = cli("archive", "ls", "--json", home=tmp_path)
+    listed = call("archive", "ls", "--json", home=tmp_path, cwd=tmp_path)
     assert listed.returncode == 0 and [row["hour"] for row in json.loads(listed.stdout)] == [
         "20260101_00",
         "20260101_01",
@@ -113,12 +121,12 @@ def test_receipts_survive_a_change_of_the_archivers_key(tmp_path: Path) -> None:
     keys = TrustedKeys.load(Settings(home=tmp_path).archiver_public_keys())
     with pytest.raises(SignatureError, match="counted until"):
         keys.open_document(old.seal(b'{"verified_at":"2099-01-01T00:00:00Z"}', "receipt").to_json(), "receipt", "it")
-    trusted = json.loads(cli("keys", "ls", "--json", home=tmp_path).stdout)["trusted"]
+    trusted = json.loads(call("keys", "ls", "--json", home=tmp_path, cwd=tmp_path).stdout)["trusted"]
     until = {row["key_id"]: row["not_after"] for row in trusted if row["role"] == "archiver"}
     assert until[old.key_id] is not None and until[new.key_id] is None
 
 
-def test_ls_and_verify_say_whose_key_sealed(tmp_path: Path) -> None:
+def test_ls_and_verify_say_whose_key_sealed(call: Call, tmp_path: Path) -> None:
     archiver, device = (Signer.load_or_create(tmp_path / name) for name in ("keys/archiver", "device"))
     Signer.load_or_create(tmp_path / "keys" / "promotion")
     hour = Hour.from_key("20260101_00")
@@ -130,7 +138,7 @@ def test_ls_and_verify_say_whose_key_sealed(tmp_path: Path) -> None:
     assert archive_hour(SpoolHour.of(tmp_path / "spool", "cam1", hour), archive, archiver).status == "archived"
 
     def states() -> list[str]:
-        shown = [cli("archive", which, "--json", home=tmp_path).stdout for which in ("ls", "verify")]
+        shown = [call("archive", which, "--json", home=tmp_path, cwd=tmp_path).stdout for which in ("ls", "verify")]
         return [json.loads(text)[0]["sealed"] for text in shown]
 
     assert states() == ["not checked"] * 2, "there is no store yet"
@@ -139,7 +147,7 @@ def test_ls_and_verify_say_whose_key_sealed(tmp_path: Path) -> None:
         (("enroll", "box1", "--key", tmp_path / "device.pub", "--from", "2020-01-01T00:00Z"), "enrolled"),
         (("revoke", device.key_id, "--from", "2026-01-01T00:00Z"), "revoked"),
     ):
-        assert cli("keys", *change, home=tmp_path).returncode == 0
+        assert call("keys", *change, home=tmp_path, cwd=tmp_path).returncode == 0
         assert states() == [state] * 2
-    shown = cli("archive", "verify", home=tmp_path).stdout
+    shown = call("archive", "verify", home=tmp_path, cwd=tmp_path).stdout
     assert "seal: revoked" in shown and f"key {device.key_id} of box1 is revoked from 2026-01-01" in shown

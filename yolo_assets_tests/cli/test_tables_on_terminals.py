@@ -45,7 +45,7 @@ def test_the_status_of_an_agent_can_be_read(monkeypatch: pytest.MonkeyPatch, col
         "not_ready": [],
         "cameras": dict.fromkeys(names, CAMERA),
     }
-    monkeypatch.setattr(edge, "_get", lambda url: orjson.dumps(status))
+    monkeypatch.setattr(edge, "read_agent", lambda url: orjson.dumps(status))
     lines = on_terminal(monkeypatch, columns, lambda: edge.status("http://127.0.0.1:8080/", False))
     for name in names:
         (at,) = [number for number, line in enumerate(lines) if line.startswith(f"{name} (simulated)")]

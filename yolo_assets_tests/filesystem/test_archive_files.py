@@ -220,6 +220,15 @@ def test_a_cold_archive_and_an_unknown_key_say_what_to_do(
         ArchiveFileSystem(archive=options["archive"]).ls("")
 
 
+def test_it_reads_the_copy_where_the_archive_is_away(
+    hour: SpoolHour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "archive").rename(tmp_path / "copy")
+    monkeypatch.setenv("YOLO_ASSETS_HOME", str(tmp_path))
+    monkeypatch.setenv("YOLO_ASSETS_ARCHIVE_COPY", str(tmp_path / "copy"))
+    assert ArchiveFileSystem(skip_instance_cache=True).cat_file(frame(3)) == b"\3" * 3000
+
+
 def test_pandas_and_polars_read_records_by_url(files: ArchiveFileSystem, options: dict[str, str]) -> None:
     url = f"yoloarchive://{FOLDER}/records.ndjson"
     assert isinstance(fsspec.filesystem("yoloarchive", **options), ArchiveFileSystem), "by its entry point"

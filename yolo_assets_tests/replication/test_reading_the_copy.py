@@ -12,6 +12,7 @@ import pytest
 from yolo_assets.archive.archive import Archive
 from yolo_assets.cli.main import main
 from yolo_assets.contracts.names import ArchiveName
+from yolo_assets.filesystem.archive_files import ArchiveFileSystem
 from yolo_assets.storage import ObjectNotFoundError, StoreUnavailableError, open_store
 from yolo_assets.storage.fallback import CopyReads, FallbackStore
 from yolo_assets.storage.faults import FaultyStore, Outage, fail, refused
@@ -115,6 +116,15 @@ def test_commands_read_from_the_copy_and_say_so(
     assert "read from the copy" in capfd.readouterr().err
     assert run_command(["archive", "ls", "--archive", str(tmp_path / "elsewhere")]) == 1, "a copy of another archive"
     assert run_command(["archive", "verify", "--both"]) == 1
+
+
+def test_the_file_system_reads_from_the_copy(places: TwoPlaces, tmp_path: Path) -> None:
+    files = ArchiveFileSystem(skip_instance_cache=True)
+    paths = sorted(files.find("cam1"))
+    expected = {path: files.cat_file(path) for path in paths}
+    (tmp_path / "archive").rename(tmp_path / "away")
+    files = ArchiveFileSystem(skip_instance_cache=True)
+    assert len(paths) > 6 and {path: files.cat_file(path) for path in sorted(files.find("cam1"))} == expected
 
 
 def test_both_are_compared(places: TwoPlaces, capfd: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,23 @@ def test_a_second_run_sends_only_what_is_new(places: TwoPlaces) -> None:
     assert places.objects(places.first) == places.objects(places.second)
 
 
+def test_checkpoints_keys_and_the_audit_trail_go_along(places: TwoPlaces) -> None:
+    places.replicate()
+    first, root = open_store(places.first), places.root / "store"
+    written = {
+        "checkpoints/00000001.checkpoint": first,
+        "checkpoints/00000001-0123456789abcdef.receipts.gz": first,
+        "audit/trail/0000000001.json": open_store(root.as_uri()),
+        "keys/devices/0123456789abcdef.json": open_store(root.as_uri()),
+    }
+    for key, store in written.items():
+        store.put(key, key.encode())
+    assert places.replicate().counts.objects == 4
+    second = places.objects(places.second)
+    assert all(second[key] == key.encode() for key in written)
+    assert places.replicate().counts.objects == 0
+
+
 def test_years_of_receipts_are_not_listed_again(places: TwoPlaces, monkeypatch: pytest.MonkeyPatch) -> None:
     from yolo_assets.replication import replicate
 
