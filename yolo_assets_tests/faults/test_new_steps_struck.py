@@ -80,10 +80,11 @@ class Strike:
 
     def _hit(self) -> None:
         self.seen += 1
-        if self.seen == self.at:
-            if self.code is None:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if self.seen != self.at:
+            return
+        if self.code is not None:
             raise OSError(self.code, os.strerror(self.code))
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def struck(strike: Strike, work: Callable[[], object], before: Callable[[], object] | None = None) -> tuple[int, int]:

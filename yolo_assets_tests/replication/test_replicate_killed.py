@@ -107,7 +107,7 @@ def case(tmp_path: Path) -> Case:
 
 
 @pytest.mark.parametrize(
-    ("seed", "kills"), [(SEED, 4), *(pytest.param(SEED + n, 20, marks=pytest.mark.soak) for n in range(1, 6))]
+    ("seed", "kills"), [(SEED, 2), *(pytest.param(SEED + n, 20, marks=pytest.mark.soak) for n in range(1, 6))]
 )
 def test_killed_before_a_file_system_call(seed: int, kills: int, case: Case, tmp_path: Path) -> None:
     """The same copy, killed again and again on its way to the end, more than once while it begins anew."""
@@ -139,9 +139,7 @@ def test_killed_at_random_moments(seed: int, case: Case) -> None:
     case.finish(f"seed {seed}")
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(SEED, SEED + 3), *(pytest.param(SEED + n, marks=pytest.mark.soak) for n in range(3, 203))]
-)
+@pytest.mark.parametrize("seed", [SEED, *(pytest.param(SEED + n, marks=pytest.mark.soak) for n in range(1, 201))])
 def test_faults_at_random(seed: int, case: Case) -> None:
     """A tenth of the requests of both places fail, half of them after they took effect; no retries but the next run."""
     places, once = case.places, RetryBounds(tries=2, first_pause=0.001, longest_pause=0.001)
