@@ -239,7 +239,7 @@ def one_seed(seed: int, folder: Path, budgets: Sequence[int], sizes: Sizes, base
                 report = decide(shown, GatePolicy(), class_names=CLASS_NAMES, champion_class_names=manifest.class_names)
                 result["gate"] = {
                     "verdict": report.verdict,
-                    "why": "; ".join(str(rule) for rule in report.refusals)[:400],
+                    "why": " ".join(rule.sentence for rule in report.refusals),
                     "true_gain": comparison.map50_gain.value if comparison.map50_gain else 0.0,
                 }
     return {**result, "curve": curve, "seconds": time.monotonic() - began}

@@ -39,6 +39,7 @@ LAYERS = {
         "spool",
         "archive",
         "custody",
+        "transparency",
         "catalog",
         "models",
     },

@@ -30,6 +30,7 @@ from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.locations import location_folder
 
 if TYPE_CHECKING:
+    from yolo_assets.evidence.history import HistoryTrust
     from yolo_assets.evidence.manifest import PackManifest
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -159,6 +160,8 @@ def _told(pack: PackManifest) -> Iterator[str]:
             f"boxes of {many(counts.other_size, 'frame')} are not drawn: their record is of a picture of another size; "
             "the report names them"
         )
+    if pack.history is not None and pack.history.problem is not None:
+        yield f"there is no proof of the log of receipts in it: {pack.history.problem}"
     if pack.unprinted:
         yield PackWording("en").letters(pack.unprinted)
 
@@ -175,6 +178,14 @@ def verify(
             metavar="PUB",
         ),
     ] = None,
+    witness_key: Annotated[
+        list[Path] | None,
+        typer.Option(help="Key of a witness who must have co-signed (witness.vkey), got likewise.", metavar="FILE"),
+    ] = None,
+    timestamp_roots: Annotated[
+        Path | None,
+        typer.Option(help="Certificates (PEM) of the time-stamp authority that must have stamped.", metavar="FILE"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a pack against public keys, offline; exit 1 on any difference.
@@ -184,7 +195,8 @@ def verify(
     from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.evidence.verify import verify_pack
 
-    done = verify_pack(folder, TrustedKeys.load(key, pack=folder) if key else None)
+    trusted = TrustedKeys.load(key, pack=folder) if key else None
+    done = verify_pack(folder, trusted, _history_trust(witness_key or [], timestamp_roots))
     first = done.first_difference
     if as_json:
         summary = None if done.manifest is None else done.manifest.model_dump(mode="json", exclude={"files", "hours"})
@@ -196,3 +208,15 @@ def verify(
         raise UserError(f"{folder} must not be trusted: {first.name}: {first.detail}")
     if not as_json:
         out().print("the pack is what was signed, and its frames and records are what was archived", markup=False)
+
+
+def _history_trust(witness_keys: list[Path], timestamp_roots: Path | None) -> HistoryTrust:
+    from yolo_assets.contracts.checkpoint import VerifierKey
+    from yolo_assets.evidence.history import HistoryTrust
+
+    roots = None
+    if timestamp_roots is not None:
+        from yolo_assets.transparency.timestamps import load_roots
+
+        roots = load_roots(timestamp_roots)
+    return HistoryTrust([VerifierKey.load(path) for path in witness_keys], roots)

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
@@ -172,6 +173,19 @@ class VerifierKey:
         if found.key_id.hex() != key_id:
             raise SignatureError(f"{label} is damaged: its key is not the one that its number names")
         return found
+
+    @classmethod
+    def load(cls, path: Path) -> VerifierKey:
+        """From a file with one line.
+
+        Raises:
+            BadInputError: it cannot be read.
+            SignatureError: it holds no such key.
+        """
+        try:
+            return cls.parse(path.read_bytes().decode("utf-8", "replace"), str(path))
+        except OSError as error:
+            raise BadInputError(f"{path} cannot be read: {error.strerror}") from None
 
     @property
     def key_id(self) -> bytes:

@@ -48,6 +48,7 @@ from yolo_assets.evidence.collect import (
 from yolo_assets.evidence.custody import DeviceSeal, pack_seal, statement_files
 from yolo_assets.evidence.drawing import PlacedBoxes, draw, jpeg
 from yolo_assets.evidence.findings import Finding, selection
+from yolo_assets.evidence.history import collect_history
 from yolo_assets.evidence.lettering import Fonts, packages
 from yolo_assets.evidence.manifest import (
     HourState,
@@ -161,6 +162,7 @@ def make_pack(
         devices = _devices(stored, enrolled_by)
         enrolments, enrolling = statement_files(stored, {one.key_id for one in done.seals})
         catalog, rows = _catalog_files(store, [proven.receipt for proven in held.values()], wording)
+        history, log_files = collect_history(archive, held)
         pack = PackManifest(
             language=request.language,
             query=query,
@@ -179,12 +181,13 @@ def make_pack(
             models=tuple(model_states),
             seals=tuple(pack_seal(one, one.verdict(devices)) for one in done.seals),
             enrolled_by=tuple(sorted(enrolling)),
+            history=history,
             catalog=catalog,
         )
         keys = _keys(signer, archive.trusted, enrolled_by, pack)
         for one in done.seals:
             keys |= {path: data for path, data in one.files().items() if path.startswith("keys/")}
-        for path, data in (files | rows | enrolments | keys).items():
+        for path, data in (files | rows | enrolments | log_files | keys).items():
             write(partial / names.check_path(path), [data])
         view = Report(pack, partial, shown)
         for text in view.texts():

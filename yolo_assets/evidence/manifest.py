@@ -10,6 +10,8 @@ annotated/<archive>/…           drawn copies
 records/<archive>/…             whole record files as they were archived
 receipts/  indexes/             one signed receipt and one member index an archive; beside each receipt the bytes that
                                 its signature covers (.signed) and the signature (.<key id>.sig), for ``openssl``
+history/<archive>.tlog-proof    leads from a receipt to a checkpoint of the log of all receipts; <number>.checkpoint is
+                                that as stored, and .tsr its time stamp
 seals/<archive>.dsse            the device's seal of an hour as it was archived; beside it what it signs (.statement)
                                 and the signature (.<key id>.sig)
 seals/<archive>/<file>.leaf     the line of a frame in its seal, and (.proof) the proof that it is in it
@@ -146,6 +148,15 @@ class PackCounts(Record):
     archives: int = Field(ge=0, description="archives that hold a finding")
 
 
+class PackHistory(Record):
+    """What the log of all receipts says of those in the pack, as whoever made it found that."""
+
+    receipts: int = Field(ge=0, description="receipts that a checkpoint has")
+    stamped_at: Time | None = Field(default=None, description="the latest time stamp, where every receipt has one")
+    cosigned_by: tuple[str, ...] = Field(default=(), description="names of witnesses; their keys tell whether it holds")
+    problem: str | None = Field(default=None, description="why there is no proof although there is a log")
+
+
 class PackSeal(Record):
     """The device's seal of an hour in the pack, and what it was worth to whoever made the pack."""
 
@@ -193,6 +204,11 @@ class PackManifest(Record):
         default="", description="characters that no font here had; the PDF and the drawings lack them"
     )
     models: tuple[ModelState, ...] = ()
+    history: PackHistory | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="none: no checkpoint has a receipt of the pack",
+    )
     catalog: str = Field(description="what the catalog gave")
     files: tuple[PackFile, ...] = ()
 
@@ -271,6 +287,16 @@ def receipt_signature_path(stem: str, key_id: str) -> str:
 def index_path(stem: str) -> str:
     """The member index of an archive."""
     return f"indexes/{stem}.index.parquet"
+
+
+def history_proof_path(stem: str) -> str:
+    """The way from a receipt to a checkpoint."""
+    return f"history/{stem}.tlog-proof"
+
+
+def checkpoint_path(number: int, ending: str = "checkpoint") -> str:
+    """A checkpoint as stored; with the ending ``tsr`` its time stamp."""
+    return f"history/{number:08d}.{ending}"
 
 
 def seal_path(stem: str) -> str:

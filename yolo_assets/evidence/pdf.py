@@ -73,7 +73,7 @@ def pdf(report: Report, fonts: Fonts, manifest: bytes, signature: bytes) -> byte
     page.heading(say.text("proves"))
     page.points(say.proves())
     page.heading(say.text("not_proves"))
-    page.points(say.does_not_prove())
+    page.points(say.does_not_prove(pack))
     return bytes(page.output())
 
 

@@ -29,6 +29,7 @@ from yolo_assets.contracts.text import plain
 from yolo_assets.evidence import manifest as names
 from yolo_assets.evidence.custody import check_custody
 from yolo_assets.evidence.findings import FIRST_RULES, RULES, HourPart, Rules, derive, selection
+from yolo_assets.evidence.history import HistoryTrust, check_history
 from yolo_assets.evidence.manifest import HourState, PackFile, PackManifest
 from yolo_assets.evidence.signing import ProvenReceipt, prove, sealed_by
 from yolo_assets.evidence.wording import many
@@ -67,19 +68,20 @@ class Verification:
         return next((check for check in self.checks if check.verdict == "differs"), None)
 
 
-def verify_pack(folder: Path, trusted: TrustedKeys | None) -> Verification:
+def verify_pack(folder: Path, trusted: TrustedKeys | None, history: HistoryTrust | None = None) -> Verification:
     """Check everything that can be checked about a pack; checks that do not build on a failed one continue.
 
     Args:
         folder: the pack.
         trusted: keys that the checker got by another way than the pack; None checks nothing against the keys inside.
+        history: who must have co-signed or stamped the checkpoints of its receipts, got in the same way.
 
     Raises:
         BadInputError: no such folder.
     """
     if not folder.is_dir():
         raise BadInputError(f"there is no folder {folder}; give the folder of an evidence pack")
-    pack = _Pack(folder, trusted or TrustedKeys({}))
+    pack = _Pack(folder, trusted or TrustedKeys({}), history or HistoryTrust())
     passed = {"keys"} if trusted is not None else set()
     done: list[Check] = []
     for step in _CHECKS:
@@ -134,6 +136,7 @@ class _Pack:
 
     folder: Path
     trusted: TrustedKeys
+    history: HistoryTrust
     manifest: PackManifest | None = None
     receipts: dict[str, ProvenReceipt] = field(default_factory=dict)
     parts: dict[str, HourPart] = field(default_factory=dict)
@@ -323,6 +326,11 @@ def _check_indexes(pack: _Pack) -> str:
     return f"{many(len(pack.parts), 'index', 'indexes')}, as the receipt of each names it"
 
 
+def _check_history(pack: _Pack) -> str:
+    """Every receipt with a proof is in a checkpoint that the log signed, and those who must signed it, too."""
+    return check_history(pack.receipts, pack.listed.keys(), pack.read, pack.trusted, pack.history)
+
+
 def _check_members(pack: _Pack) -> str:
     """Every frame and record file of the pack is listed with the hash of a member of its archive."""
     members: dict[str, IndexRow] = {}
@@ -499,6 +507,7 @@ _CHECKS = (
     _PlannedCheck("signature", _check_signature, ("manifest",)),
     _PlannedCheck("files", _check_files, ("manifest",)),
     _PlannedCheck("receipts", _check_receipts, ("manifest", "keys")),
+    _PlannedCheck("history", _check_history, ("files", "receipts")),
     _PlannedCheck("indexes", _check_indexes, ("receipts",)),
     _PlannedCheck("members", _check_members, ("indexes",)),
     _PlannedCheck("custody", _check_custody, ("files", "members")),

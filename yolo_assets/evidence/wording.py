@@ -159,9 +159,14 @@ class PackWording(Wording):
         """What the signatures prove."""
         return [self.text(f"proves_{number}") for number in range(1, _PROVES + 1)]
 
-    def does_not_prove(self) -> list[str]:
+    def does_not_prove(self, pack: PackManifest) -> list[str]:
         """What they do not prove."""
-        return [self.text(f"not_proves_{number}") for number in range(1, _NOT_PROVES + 1)]
+        clock, history = self.text("not_proves_1"), pack.history
+        if history is not None and history.stamped_at is not None:
+            clock = self.text("not_proves_1_stamped", when=self.when(history.stamped_at))
+        elif history is not None and history.cosigned_by:
+            clock = self.text("not_proves_1_cosigned", names=", ".join(map(plain, history.cosigned_by)))
+        return [clock, *(self.text(f"not_proves_{number}") for number in range(2, _NOT_PROVES + 1))]
 
     def steps(self, pack: PackManifest) -> list[tuple[str, list[str]]]:
         """How to verify, in steps with the commands of each; every command runs as it is in the folder of the pack."""
@@ -189,6 +194,7 @@ def _steps(pack: PackManifest) -> list[tuple[str, list[str]]]:
             ],
         ),
         ("verify_receipts", [_receipts_of(key) for key in pack.receipts_signed_by]),
+        *_stamp_steps(pack),
         *_seal_steps(pack),
         (
             "verify_indexes",
@@ -263,6 +269,14 @@ def _receipts_of(key: str) -> str:
     return f"(for s in receipts/*.{key}.sig; do {verify} || exit 1; done)"
 
 
+def _stamp_steps(pack: PackManifest) -> list[tuple[str, list[str]]]:
+    """With a time stamp for every receipt: how to check them."""
+    if pack.history is None or pack.history.stamped_at is None:
+        return []
+    verify = 'openssl ts -verify -data "${t%.tsr}.checkpoint" -in "$t" -CAfile ../authority.pem'
+    return [("verify_stamps", [f"(for t in history/*.tsr; do {verify} || exit 1; done)"])]
+
+
 def howto_text(pack: PackManifest) -> str:
     """``VERIFY.txt``, in both languages, that of the report first; each command stands once."""
     other: Language = "zh" if pack.language == "en" else "en"
@@ -278,7 +292,7 @@ def howto_text(pack: PackManifest) -> str:
         lines += ["", *(f"    {command}" for command in steps[0][1]), *([""] if steps[0][1] else [])]
     for key, texts in (
         ("proves", [wording.proves() for wording in wordings]),
-        ("not_proves", [wording.does_not_prove() for wording in wordings]),
+        ("not_proves", [wording.does_not_prove(pack) for wording in wordings]),
     ):
         lines += heading(key)
         for both in texts:

@@ -62,7 +62,7 @@ def test_made_here_and_verified_elsewhere_without_network_or_large_packages(home
     out.rename(home / "away")
     good = alone("evidence", "verify", elsewhere / "pack", "--key", elsewhere / "plant.pub", home=elsewhere)
     assert (good.returncode, good.stderr) == (0, ""), good
-    assert good.stdout.count(" ok ") == 10
+    assert good.stdout.count(" ok ") == 12
 
     unknown = alone("evidence", "verify", elsewhere / "pack", home=elsewhere)
     refused(unknown, "proves nothing by that", "--key PUB")

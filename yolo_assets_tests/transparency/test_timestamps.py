@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -16,75 +13,8 @@ from yolo_assets.contracts.times import utc_now
 from yolo_assets.transparency.checkpointing import stamp_checkpoint
 from yolo_assets.transparency.timestamps import AuthorityError, load_roots, request_token, stamped_at
 from yolo_assets.transparency.verification import Others, verify_history
+from yolo_assets_tests.transparency.authority import Authority, openssl
 from yolo_assets_tests.transparency.logged_plant import LoggedPlant
-
-CONFIG = """
-[tsa]
-serial = {folder}/serial
-signer_digest = sha256
-default_policy = 1.2.3.4.1
-digests = sha256, sha512
-accuracy = secs:1
-ordering = yes
-tsa_name = yes
-ess_cert_id_chain = no
-ess_cert_id_alg = sha256
-[extensions]
-basicConstraints = critical,CA:FALSE
-keyUsage = critical,digitalSignature
-extendedKeyUsage = critical,timeStamping
-"""
-
-
-def openssl(folder: Path, *arguments: str) -> bytes:
-    return subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, check=True).stdout
-
-
-class Authority:
-    """``openssl ts -reply`` behind HTTP."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self.folder, self.roots = folder, folder / "ca.pem"
-        (folder / "ts.cnf").write_text(CONFIG.format(folder=folder))
-        (folder / "serial").write_text("01\n")
-        new = ("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-        openssl(folder, *new, "-x509", "-days", "30", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Root")
-        openssl(folder, *new, "-keyout", "tsa.key", "-out", "tsa.csr", "-subj", "/CN=Authority")
-        signing = ("x509", "-req", "-days", "30", "-in", "tsa.csr", "-CA", "ca.pem", "-CAkey", "ca.key")
-        openssl(
-            folder, *signing, "-CAcreateserial", "-extfile", "ts.cnf", "-extensions", "extensions", "-out", "tsa.pem"
-        )
-        self.answer: bytes | None = None
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}/tsr"
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        authority = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                query = self.rfile.read(int(self.headers["Content-Length"]))
-                assert self.headers["Content-Type"] == "application/timestamp-query"
-                (authority.folder / "query").write_bytes(query)
-                reply = ("ts", "-reply", "-config", "ts.cnf", "-section", "tsa", "-queryfile", "query")
-                keys = ("-signer", "tsa.pem", "-inkey", "tsa.key", "-out", "reply")
-                openssl(authority.folder, *reply, *keys)
-                data = authority.answer or (authority.folder / "reply").read_bytes()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/timestamp-reply")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        return Handler
 
 
 @pytest.fixture

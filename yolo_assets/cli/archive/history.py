@@ -192,7 +192,7 @@ def _kept_outside(located: Settings, checkpoints: list[Path], witness_keys: list
         from yolo_assets.transparency.timestamps import load_roots
 
         roots = load_roots(located.timestamp_roots)
-    keys = [VerifierKey.parse(read(path).decode("utf-8", "replace"), str(path)) for path in witness_keys]
+    keys = [VerifierKey.load(path) for path in witness_keys]
     return Others([(str(path), read(path)) for path in checkpoints], keys, roots)
 
 
