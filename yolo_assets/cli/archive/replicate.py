@@ -28,7 +28,7 @@ from yolo_assets.contracts.locations import location_url
 if TYPE_CHECKING:
     from yolo_assets.contracts.settings import Settings
     from yolo_assets.contracts.signing import TrustedKeys
-    from yolo_assets.replication.compare import PlacesCompared, Found
+    from yolo_assets.replication.compare import Found, PlacesCompared
     from yolo_assets.replication.replicate import CopyOutcome, CopyReport
 
 
