@@ -183,11 +183,14 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
         patch.setenv("YOLO_ASSETS_HOME", str(home))
         patch.setenv("YOLO_ASSETS_GRACE_SECONDS", "0")
         patch.setenv("DAGSTER_HOME", str(prepare_dagster_home(home)))
+        patch.setenv("YOLO_ASSETS_ARCHIVE_COPY", (home / "copy").as_uri())
         (home / "plant.yaml").write_text("cameras: [cam1, cam2, cam9]\n")
         past = Hour.of(utc_now()).next(-4)
         for camera, hour in (("cam1", past), ("cam2", past), ("cam1", past.next(2))):
             write_hour(home / "spool", camera, hour, 2)
-        for words in (["archive", "run", "--json"], ["catalog", "rebuild", "--json"]):
+        (home / "copy").mkdir()
+        copied = ["archive", "replicate", "--to", (home / "copy").as_uri(), "--json"]
+        for words in (["archive", "run", "--json"], ["catalog", "rebuild", "--json"], copied):
             app(words, standalone_mode=False)
         write_hour(home / "spool", "cam2", past.next(2), 2)
         command = [sys.executable, "-m", "yolo_assets.cli.main", "exporter", "--once"]
@@ -199,7 +202,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_command_shows_every_subject(printed: str) -> None:
     found = values(text_string_to_metric_families(printed))
     subjects = {name[1]: value for name, value in found.items() if name[0] == "exporter_success"}
-    assert subjects == dict.fromkeys(("runs", "partitions", "spool", "archiver", "catalog", "fleet", "releases"), 1.0)
+    every = ("runs", "partitions", "spool", "archiver", "catalog", "copy", "fleet", "releases")
+    assert subjects == dict.fromkeys(every, 1.0)
     assert found["backlog_folders",] == 1 and 3600 <= found["backlog_age_seconds",] < 3 * 3600
     assert found["catalog_archives",] == 3
     assert (found["gaps", "no_data"], found["cameras_never_seen",]) == (1, 1)
