@@ -36,6 +36,7 @@ FREE = {
     "file",
     "what",
     "why",
+    "which",
 }
 """What may be any text: folders, names that people give or that a graph has, a query, an address that is looked up."""
 CLASS_COMMANDS = ("classes",)
@@ -45,6 +46,7 @@ FILLED = {
     "assets": "hourly_archives",
     "b": "0" * 64,
     "camera": "cam1",
+    "device": "box1",
     "class_name": "crack",
     "end": "2026-01-02T04:00:00Z",
     "file": "labels.json",
@@ -58,6 +60,7 @@ FILLED = {
     "by": "Ann",
     "other": "line/2",
     "reason": "x",
+    "role": "operate",
     "since": "2026-01-02T03:00:00Z",
     "sources": "photos",
     "sql": "SELECT 1",
@@ -65,7 +68,9 @@ FILLED = {
     "until": "2026-01-02T04:00:00Z",
     "version": "1",
     "study": "line",
+    "to": "elsewhere",
     "what": "line/1",
+    "which": "box1",
     "why": "x",
 }
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import errno
-import multiprocessing
-import operator
+import subprocess
+import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,6 @@ from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.filesystem.archive_files import ArchiveFileSystem
-from yolo_assets.filesystem.frames import ArchivedFrames
 from yolo_assets.filesystem.sql import register_archive
 from yolo_assets.filesystem.tree import ArchivedFile, ArchiveTree
 from yolo_assets.spool.hours import SpoolHour
@@ -255,14 +254,31 @@ def test_sql_joins_detections_with_the_bytes_of_frames(files: ArchiveFileSystem)
     ]
 
 
+WORKERS = """
+import multiprocessing, operator, sys
+from concurrent.futures import ProcessPoolExecutor
+from yolo_assets.filesystem.archive_files import ArchiveFileSystem
+from yolo_assets.filesystem.frames import ArchivedFrames
+
+start, archive, key, *paths = sys.argv[1:]
+frames = ArchivedFrames(ArchiveFileSystem(archive=archive, key=key), paths)
+here = frames[3]  # opened before the worker starts
+with ProcessPoolExecutor(1, multiprocessing.get_context(start)) as pool:
+    one = pool.submit(operator.itemgetter(7), frames).result()
+    batch = pool.submit(operator.methodcaller("__getitems__", [9, 2, 9]), frames).result()
+print([(path, data[:1].hex(), len(data)) for path, data in (here, one, *batch)])
+"""
+
+
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_read_it_however_they_start(start: str, files: ArchiveFileSystem) -> None:
-    frames = ArchivedFrames(files, [frame(second) for second in range(12)])
-    assert frames[3] == (frame(3), b"\3" * 3000), "opened here before the worker starts"
-    with ProcessPoolExecutor(1, multiprocessing.get_context(start)) as pool:
-        assert pool.submit(operator.itemgetter(7), frames).result() == (frame(7), b"\7" * 3000)
-        batch = pool.submit(operator.methodcaller("__getitems__", [9, 2, 9]), frames).result()
-    assert batch == [(frame(second), bytes([second]) * 3000) for second in (9, 2, 9)]
+def test_workers_read_it_however_they_start(start: str, hour: SpoolHour, options: dict[str, str]) -> None:
+    """In a program of its own: one that has run threads, as pytest by now, is not to be forked."""
+    paths = [frame(second) for second in range(12)]
+    command = [sys.executable, "-c", WORKERS, start, options["archive"], options["key"], *paths]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    expected = [(frame(second), f"{second:02x}", 3000) for second in (3, 7, 9, 2, 9)]
+    assert ast.literal_eval(done.stdout) == expected
 
 
 @pytest.mark.s3

@@ -47,7 +47,7 @@ def test_the_values_follow_the_schema_of_the_chart() -> None:
         lambda values: values["dagsterWebserver"]["securityContext"].update(allowPrivilegeEscalation=True),
         lambda values: values["dagsterWebserver"].pop("readinessProbe"),
         lambda values: values["dagsterDaemon"]["runCoordinator"].update(enabled=False),
-        lambda values: values["dagsterDaemon"]["runCoordinator"]["config"].update(queuedRunCoordinator={}),
+        lambda values: values["dagsterDaemon"]["runCoordinator"]["config"].update(customRunCoordinator={}),
         lambda values: values.pop("busybox"),
     ],
 )
@@ -60,6 +60,9 @@ def test_spoiled_values_are_refused(spoil: Callable[[dict[str, Any]], Any]) -> N
 def test_the_instance_in_a_cluster_is_the_shipped_one() -> None:
     values = dagster_values()
     here = {"telemetry": values["telemetry"], **values["additionalInstanceConfig"]}
+    coordinator = dict(values["dagsterDaemon"]["runCoordinator"]["config"]["customRunCoordinator"])
+    assert coordinator.pop("config") == {}
+    here["run_coordinator"] = coordinator  # which the chart writes itself
     shipped_settings = yaml.safe_load(SHIPPED.read_text())
     del shipped_settings["run_launcher"]  # of processes; here runs are pods, and the chart names the launcher
     assert here == shipped_settings

@@ -6,6 +6,7 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ from yolo_assets.learning.dataset import Dataset, build_dataset
 from yolo_assets.models.registry import Registry
 from yolo_assets.training import candidates
 from yolo_assets.training.candidates import TrainingResult, train_candidate
+from yolo_assets.training.job_process import run_child
 from yolo_assets.training.jobs import TrainingEvent
 from yolo_assets.training.spec import Augmentation, TrainSpec
 from yolo_assets_tests.learning.line_world import World
@@ -35,6 +37,7 @@ class Trained:
     spec: TrainSpec
     work: Path
     killed: str
+    children: list[str]
     events: list[TrainingEvent]
     result: TrainingResult
 
@@ -63,7 +66,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         patch.setattr(candidates, "UPLOAD_SECONDS", 0.0)
         train_candidate(Registry(world.store), dataset, SPEC, folder / "first", on_progress=kill_after_one, nice=0)
     events: list[TrainingEvent] = []
-    result = train_candidate(
-        Registry(world.store), dataset, SPEC, folder / "second", on_progress=events.append, nice=0, timeout_seconds=900
-    )
-    return Trained(world, dataset, SPEC, folder / "second", str(killed.value), events, result)
+    children: list[str] = []
+
+    def counted(command: str, *arguments: Any, **options: Any) -> None:
+        children.append(command)
+        run_child(command, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "run_child", counted)
+        result = train_candidate(
+            Registry(world.store),
+            dataset,
+            SPEC,
+            folder / "second",
+            on_progress=events.append,
+            nice=0,
+            timeout_seconds=900,
+        )
+    return Trained(world, dataset, SPEC, folder / "second", str(killed.value), children, events, result)
