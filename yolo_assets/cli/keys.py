@@ -219,7 +219,7 @@ def _noted(what: str, whose: str, by: str | None, reason: str, store: str | None
 
 def _public_key(device: str, file: Path | None, agent: str | None, expected: str | None) -> Ed25519PublicKey:
     """The device's key, its fingerprint compared."""
-    from yolo_assets.contracts.device_keys import fingerprint
+    from yolo_assets.contracts.signing import fingerprint
     from yolo_assets.contracts.trusted_key import TrustedKey
 
     if (file is None) == (agent is None):

@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from yolo_assets.contracts.dsse import decode_base64
@@ -193,7 +192,7 @@ class VerifierKey:
         return note_key_id(self.name, self.kind, self.public)
 
     def __str__(self) -> str:
-        raw = bytes([self.kind]) + raw_bytes(self.public)
+        raw = bytes([self.kind]) + self.public.public_bytes_raw()
         return f"{self.name}+{self.key_id.hex()}+{_base64(raw)}"
 
     def fits(self, signature: NoteSignature) -> bool:
@@ -366,12 +365,7 @@ def check_key_name(name: str) -> str:
 
 def note_key_id(name: str, kind: int, public: Ed25519PublicKey) -> bytes:
     """Four bytes: the beginning of the SHA-256 of name, line end, type and key."""
-    return hashlib.sha256(f"{name}\n".encode() + bytes([kind]) + raw_bytes(public)).digest()[:4]
-
-
-def raw_bytes(public: Ed25519PublicKey) -> bytes:
-    """The 32 bytes of a public key."""
-    return public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return hashlib.sha256(f"{name}\n".encode() + bytes([kind]) + public.public_bytes_raw()).digest()[:4]
 
 
 def log_origin(signer: Signer) -> str:

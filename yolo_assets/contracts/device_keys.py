@@ -23,7 +23,7 @@ from yolo_assets.contracts.dsse import Envelope, decode_base64
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import parse_device_key
 from yolo_assets.contracts.receipt import Receipt
-from yolo_assets.contracts.signing import TrustedKeys, key_id_of
+from yolo_assets.contracts.signing import TrustedKeys, fingerprint, key_id_of
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.contracts.trusted_key import TrustedKey
 
@@ -234,12 +234,6 @@ class EnrolledDevices:
             sealed=(custody.sealed_at or closed, custody.sealed_at or receipt.verified_at),
             held=receipt.verified_at,
         )
-
-
-def fingerprint(key: Ed25519PublicKey) -> str:
-    """SHA-256 of the 32 bytes of a public key; its first 16 digits are the key id."""
-    raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    return hashlib.sha256(raw).hexdigest()
 
 
 def public_key_in(text: str) -> Ed25519PublicKey:

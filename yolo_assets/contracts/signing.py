@@ -69,10 +69,19 @@ class SignedContent:
         return kind.from_json(self.payload, label).model_copy(update={"signature": self.signature})
 
 
+def fingerprint(public: Ed25519PublicKey) -> str:
+    """SHA-256 of the 32 bytes of a public key; its first 16 digits are the key id."""
+    return hashlib.sha256(public.public_bytes_raw()).hexdigest()
+
+
 def key_id_of(public: Ed25519PublicKey) -> str:
     """Name of a key: the first 16 hexadecimal digits of the SHA-256 of its 32 bytes."""
-    raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    return hashlib.sha256(raw).hexdigest()[:16]
+    return fingerprint(public)[:16]
+
+
+def pem_of(public: Ed25519PublicKey) -> bytes:
+    """A public key as PEM."""
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 @dataclass(frozen=True)
@@ -135,13 +144,11 @@ class Signer:
 
     def public_bytes(self) -> bytes:
         """The public half, 32 bytes."""
-        return self.private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        return self.private.public_key().public_bytes_raw()
 
     def public_pem(self) -> bytes:
         """The public half, PEM."""
-        return self.private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return pem_of(self.private.public_key())
 
     def seal(self, payload: bytes, kind: PayloadKind) -> Envelope:
         """Sign bytes as they are, in an envelope that holds them."""

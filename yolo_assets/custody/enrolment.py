@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from yolo_assets.contracts.device_keys import DeviceKey, DeviceKeyStatement, EnrolledDevices
@@ -115,7 +114,7 @@ class Registrar:
             if not known.in_use:
                 raise BadInputError(f"key {key_id} has ended or is revoked, for ever; give {device_id} a new one")
             return known, False
-        raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        raw = public.public_bytes_raw()
         self._write(
             DeviceKeyStatement(
                 change="enrolled",

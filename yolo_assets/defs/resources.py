@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from yolo_assets.archive.options import ArchiveOptions
     from yolo_assets.archive.service.traffic import Traffic
     from yolo_assets.contracts.device_keys import EnrolledDevices
-    from yolo_assets.contracts.signing import Signer
+    from yolo_assets.contracts.signing import Signer, TrustedKeys
     from yolo_assets.defs.links import UiLinks
     from yolo_assets.models.promotion import Promoter
     from yolo_assets.models.registry import Registry
@@ -119,19 +119,21 @@ class Locations(dg.ConfigurableResource):
 
     def registry(self) -> Registry:
         """The models of the store root; what the promotion key signed counts, or one before it in its time."""
-        from yolo_assets.contracts.signing import TrustedKeys
         from yolo_assets.models.registry import Registry
 
-        self.promoter()  # its pair is made at first use
-        return Registry(self.store(), TrustedKeys.load(self.settings.promotion_public_keys()))
+        return Registry(self.store(), self._promotion_keys())
 
     def devices(self) -> EnrolledDevices:
         """The devices whose keys promotion enrolled."""
-        from yolo_assets.contracts.signing import TrustedKeys
         from yolo_assets.custody.enrolment import enrolled_devices
 
+        return enrolled_devices(self.store(), self._promotion_keys())
+
+    def _promotion_keys(self) -> TrustedKeys:
+        from yolo_assets.contracts.signing import TrustedKeys
+
         self.promoter()  # its pair is made at first use
-        return enrolled_devices(self.store(), TrustedKeys.load(self.settings.promotion_public_keys()))
+        return TrustedKeys.load(self.settings.promotion_public_keys())
 
     def archive_options(self) -> ArchiveOptions:
         """How hours are archived here."""

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from yolo_assets.archive.packing.pack import IndexRow
@@ -24,7 +23,7 @@ from yolo_assets.contracts.dsse import Envelope, decode_base64
 from yolo_assets.contracts.errors import BadInputError, IntegrityError, SignatureError
 from yolo_assets.contracts.merkle import MerkleTree, is_included, leaf_hash
 from yolo_assets.contracts.names import DEVICE_KEYS, SEALED_LIST, SEALED_SIGNATURE, device_key_key
-from yolo_assets.contracts.signing import TrustedKeys
+from yolo_assets.contracts.signing import TrustedKeys, pem_of
 from yolo_assets.contracts.spool import SealedFile, SealStatement
 from yolo_assets.contracts.times import Hour
 from yolo_assets.evidence import manifest as names
@@ -90,7 +89,7 @@ class DeviceSeal:
             names.seal_path(stem): self.envelope,
             names.statement_path(names.seal_path(stem)): self.payload,
             names.statement_signature_path(names.seal_path(stem), self.key_id): _signature(self.envelope, self.key_id),
-            names.key_path(self.key_id): _pem(Ed25519PublicKey.from_public_bytes(public)),
+            names.key_path(self.key_id): pem_of(Ed25519PublicKey.from_public_bytes(public)),
         }
 
 
@@ -318,7 +317,3 @@ def _signature(envelope: bytes, key_id: str) -> bytes:
     if found is None:
         raise SignatureError(f"key {key_id} has not signed it")
     return base64.b64decode(found)
-
-
-def _pem(key: Ed25519PublicKey) -> bytes:
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -21,7 +21,6 @@ from datetime import datetime
 from pathlib import Path
 
 import polars as pl
-from cryptography.hazmat.primitives import serialization
 
 from yolo_assets import __version__
 from yolo_assets.archive.archive import Archive
@@ -31,7 +30,7 @@ from yolo_assets.contracts.errors import BadInputError, IntegrityError, UserErro
 from yolo_assets.contracts.model import MANIFEST as MODEL_MANIFEST
 from yolo_assets.contracts.names import parse_model_version, signature_files
 from yolo_assets.contracts.receipt import Receipt
-from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.signing import Signer, TrustedKeys, pem_of
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.contracts.wording import Language
 from yolo_assets.custody.enrolment import read_statements
@@ -359,14 +358,10 @@ def _keys(
     signer: Signer, trusted: TrustedKeys, enrolled_by: TrustedKeys | None, pack: PackManifest
 ) -> dict[str, bytes]:
     """The public keys that are needed, as PEM."""
-    pem, spki = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    public = {
-        names.key_path(key_id): trusted.keys[key_id].public.public_bytes(pem, spki)
-        for key_id in pack.receipts_signed_by
-    }
+    public = {names.key_path(key_id): pem_of(trusted.keys[key_id].public) for key_id in pack.receipts_signed_by}
     for key_id in pack.enrolled_by:
         if enrolled_by is not None and key_id in enrolled_by.keys:
-            public[names.key_path(key_id)] = enrolled_by.keys[key_id].public.public_bytes(pem, spki)
+            public[names.key_path(key_id)] = pem_of(enrolled_by.keys[key_id].public)
     return public | {names.key_path(signer.key_id): signer.public_pem()}
 
 

@@ -16,10 +16,9 @@ import pytest
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.archiving import archive_hour
-from yolo_assets.contracts.device_keys import fingerprint
 from yolo_assets.contracts.errors import SignatureError
 from yolo_assets.contracts.settings import Settings
-from yolo_assets.contracts.signing import Signer, TrustedKeys
+from yolo_assets.contracts.signing import Signer, TrustedKeys, fingerprint
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.hours import SpoolHour
 from yolo_assets.spool.writer import SpoolWriter

@@ -5,7 +5,6 @@ Each part reports its own section; what concerns several parts is put together h
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from yolo_assets import __version__
 from yolo_assets.contracts.archiver_figures import read_figures
 from yolo_assets.contracts.fleet import CameraHeartbeat, Heartbeat
+from yolo_assets.contracts.signing import fingerprint
 from yolo_assets.contracts.times import format_time, utc_now
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.audit.shipping import AuditShipper
@@ -165,7 +165,7 @@ def audit_status(audit: AuditLog, shipper: AuditShipper) -> dict[str, Any]:
         "shipped": head.shipped,
         "sha256": head.sha256,
         "trouble": audit.trouble,
-        "fingerprint": hashlib.sha256(audit.signer.public_bytes()).hexdigest(),
+        "fingerprint": fingerprint(audit.signer.private.public_key()),
         "public_key": audit.signer.public_pem().decode(),
         "ship_error": shipper.error,
     }
