@@ -21,9 +21,9 @@ LAYERS = {
     "models": {"contracts", "runtime", "storage", "vision"},
     "simulator": {"contracts", "runtime", "storage", "vision", "spool", "models"},
     "archive": {"contracts", "runtime", "storage", "classes", "spool"},
-    "filesystem": {"contracts", "storage", "spool", "archive"},
+    "filesystem": {"contracts", "storage", "spool", "archive", "transparency"},
     "tables": {"contracts", "runtime", "storage", "classes", "vision", "spool", "archive"},
-    "replication": {"contracts", "runtime", "storage", "archive", "catalog"},
+    "replication": {"contracts", "runtime", "storage", "archive", "catalog", "transparency"},
     "custody": {"contracts", "storage"},
     "transparency": {"contracts", "runtime", "storage", "archive"},
     "catalog": {"contracts", "runtime", "storage", "classes", "spool", "archive", "tables"},
@@ -62,7 +62,7 @@ LAYERS = {
     "cluster": {"contracts", "runtime"},
     "events": {"contracts", "runtime"},
     "edge": {"contracts", "runtime", "storage", "vision", "spool", "models", "simulator", "events"},
-    "trail": {"contracts", "storage", "models", "edge"},
+    "trail": {"contracts", "storage", "custody", "models", "edge"},
 }
 # The same for the rooms of the edge agent, from the ground floor up.
 EDGE_LAYERS = {

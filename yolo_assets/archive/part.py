@@ -19,13 +19,14 @@ from yolo_assets.archive.originals import check_index, oldest_version
 from yolo_assets.archive.packing.format import content
 from yolo_assets.archive.packing.index import parse_footer, parse_group, parse_group_alone
 from yolo_assets.archive.packing.pack import IndexRow
-from yolo_assets.contracts.errors import IntegrityError
+from yolo_assets.contracts.errors import IntegrityError, UserError
 from yolo_assets.contracts.names import ArchiveName, frame_time, is_frame, is_record_file
 from yolo_assets.contracts.receipt import IndexGroup, Receipt
 from yolo_assets.contracts.times import Hour
 from yolo_assets.spool.files import native_name, portable_name
 from yolo_assets.spool.records import RecordFile
 from yolo_assets.storage.base import ObjectInfo, ObjectNotFoundError, ObjectStore, StoreUnavailableError
+from yolo_assets.storage.fallback import FallbackStore
 
 T = TypeVar("T")
 
@@ -82,14 +83,14 @@ class ArchivedPart:
         try:
             data = self.store.get(self.receipt.index_key)
             return data, check_index(data, self.receipt)
-        except (ObjectNotFoundError, IntegrityError):
+        except (ObjectNotFoundError, IntegrityError) as error:
             try:
                 original = self.original_index()
             except StoreUnavailableError:
                 original = None  # perhaps without the right to list versions
-            if original is None:
-                raise
-            return original[0], check_index(original[0], self.receipt)
+            if original is not None:
+                return original[0], check_index(original[0], self.receipt)
+            return self._of_copy(error, ArchivedPart.read_index)
 
     def original_index(self) -> tuple[bytes, ObjectInfo] | None:
         """The index that the receipt was written for, and the version it lies in; None when none proves itself."""
@@ -155,15 +156,17 @@ class ArchivedPart:
         return False
 
     def read(self, row: IndexRow) -> bytes:
-        """One file by one range read, hash checked.
+        """One file by one range read, hash checked; from the copy of the archive, where this one is damaged.
 
         Raises:
             IntegrityError: the archive does not hold these bytes any more.
         """
-        return b"".join(self._checked([self._range(row.offset, row.length)], row))
+        return self._whole(self._range(row.offset, row.length), row)
 
     def read_many(self, rows: Iterable[IndexRow]) -> Iterator[tuple[IndexRow, Iterator[bytes]]]:
         """Many files, neighbours fetched together, big ones in pieces: bounded memory.
+
+        What is damaged here comes from the copy of the archive, but for files above 8 MiB: of those pieces are out.
 
         Yields:
             The row, and its bytes in pieces. Read them to the end before the next row: the hash is checked there.
@@ -240,11 +243,30 @@ class ArchivedPart:
         start = window[0].offset
         data = memoryview(self._range(start, window[-1].offset + window[-1].length - start))
         for row in window:
-            yield row, self._checked([bytes(data[row.offset - start : row.offset - start + row.length])], row)
+            member = bytes(data[row.offset - start : row.offset - start + row.length])
+            yield row, (self._whole(one, row) for one in (member,))  # checked when it is read: a bad one stops no other
 
     def _pieces(self, row: IndexRow) -> Iterator[bytes]:
         for start in range(row.offset, row.offset + row.length, _WINDOW):
             yield self._range(start, min(_WINDOW, row.offset + row.length - start))
+
+    def _whole(self, data: bytes, row: IndexRow) -> bytes:
+        """The file in a gzip member that was read whole."""
+        try:
+            return b"".join(self._checked([data], row))
+        except IntegrityError as error:
+            return self._of_copy(error, lambda part: part.read(row))
+
+    def _of_copy(self, damage: UserError, read: Callable[[ArchivedPart], T]) -> T:
+        """What the copy has of something that is damaged here; without a copy that is better, the damage stands."""
+        if not isinstance(self.store, FallbackStore):
+            raise damage
+        try:
+            found = read(ArchivedPart(self.store.copy, self.receipt))
+        except (IntegrityError, ObjectNotFoundError, StoreUnavailableError):
+            raise damage from None
+        self.store.answered_by_copy("damaged", str(damage))
+        return found
 
     def _checked(self, chunks: Iterable[bytes], row: IndexRow) -> Iterator[bytes]:
         """The file in a gzip member; fails at the end when its hash is not the index's."""

@@ -9,6 +9,7 @@ import typer
 
 from yolo_assets.cli.archive.options import given
 from yolo_assets.cli.common import (
+    ArchiveOption,
     JsonOption,
     StoreOption,
     camera_id,
@@ -19,10 +20,12 @@ from yolo_assets.cli.common import (
     valid,
 )
 from yolo_assets.cli.registries import check_spelling
-from yolo_assets.contracts.errors import IntegrityError, UserError
+from yolo_assets.contracts.errors import IntegrityError, SignatureError, UserError
 from yolo_assets.contracts.names import check_id
 
 if TYPE_CHECKING:
+    from yolo_assets.contracts.settings import Settings
+    from yolo_assets.contracts.trail import TrailHead
     from yolo_assets.trail.who import Deed
 
 
@@ -49,6 +52,7 @@ def audit(
         list[Path] | None,
         typer.Option("--key", metavar="PUB", help="Further public keys to trust, of archivers or of promotion."),
     ] = None,
+    archive: ArchiveOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,7 +70,7 @@ def audit(
     from yolo_assets.trail.trail import AuditTrail, public_keys
     from yolo_assets.trail.who import AuditQuestion, who_did_what
 
-    where = settings(store=store)
+    where = settings(archive=archive, store=store)
     question = AuditQuestion(
         model, camera, given(Hour.from_key, hour, "--hour"), by, given(parse_time, since, "--since")
     )
@@ -76,7 +80,12 @@ def audit(
     opened = open_store(where.store_url, memory=where.known_stores, remember=False)
     files = [*public_keys(where), *(key or [])]
     trusted = TrustedKeys.load(files) if files else TrustedKeys.of()
-    answer = who_did_what(question, AuditTrail(opened, trusted=trusted), Registry(opened, trusted))
+    ends, unread, broken = _signed_ends(where, named=archive is not None)
+    answer = who_did_what(question, AuditTrail(opened, trusted=trusted), Registry(opened, trusted), ends)
+    if unread:
+        answer.notes.append(f"the end of the audit trail was held against no checkpoint: {unread}")
+    if broken:
+        answer.findings.append(f"checkpoints of the archive: {broken}")
     if as_json:
         emit_json(
             {
@@ -99,6 +108,34 @@ def audit(
         raise IntegrityError(f"what is on record is not as it was written: {answer.findings[0]}{more}")
     if not answer.deeds and not as_json:
         note("nobody did anything of that kind, as far as it is on record")
+
+
+def _signed_ends(where: Settings, *, named: bool) -> tuple[list[tuple[str, TrailHead]], str, str]:
+    """The ends of the trail that checkpoints of the archive hold.
+
+    Args:
+        where: the locations.
+        named: the archive was named, so it must be there.
+
+    Returns:
+        The ends, each with what to call it; why there are none; what is wrong with the log of checkpoints.
+    """
+    from yolo_assets.cli.archive.options import open_to_read
+    from yolo_assets.contracts.times import format_time
+    from yolo_assets.transparency.log import ReceiptLog
+
+    try:
+        stored = list(ReceiptLog(open_to_read(where, None)).checkpoints())
+    except (IntegrityError, SignatureError) as error:
+        return [], "", str(error)
+    except UserError as error:
+        if named:
+            raise
+        return [], str(error), ""
+    held = [(f"checkpoint {one.number} of {format_time(one.signed.at)}", one.trail) for one in stored]
+    found = [(label, head) for label, head in held if head is not None]
+    none = f"none in {where.archive_url} names it; make one with: yolo-assets archive checkpoint"
+    return found, "" if found else none, ""
 
 
 def _document(deed: Deed) -> dict[str, Any]:

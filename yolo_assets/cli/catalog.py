@@ -71,15 +71,14 @@ def rebuild(
 
     Example: yolo-assets catalog rebuild --archive file:///mnt/nas/archive
     """
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.archive.known import KnownArchives
     from yolo_assets.catalog.publish import publish
     from yolo_assets.catalog.read import known_hours, open_catalog
     from yolo_assets.contracts.errors import SignatureError, UserError
     from yolo_assets.contracts.names import ArchiveName
-    from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.contracts.times import utc_now
     from yolo_assets.storage.open import open_store
+    from yolo_assets.transparency.held import trusted_archive
 
     where = settings(archive=archive, store=store)
     keys = [*where.archiver_public_keys(), *(trusted_key or [])]
@@ -91,7 +90,7 @@ def rebuild(
     with ExitStack() as bars:
         made = publish(
             opened,
-            Archive(open_archive(where), TrustedKeys.load(keys)),
+            trusted_archive(open_archive(where), keys, where),
             from_receipts=True,
             cache=_cache(where),
             readers=readers,
@@ -360,13 +359,11 @@ def _cache(where: Settings) -> Path:
 
 def _readable_archive(where: Settings) -> Archive | None:
     """The archive with the keys of this installation; None where one of the two is not at hand."""
-    from yolo_assets.archive.archive import Archive
+    from yolo_assets.cli.archive.options import open_to_read
     from yolo_assets.contracts.errors import UserError
-    from yolo_assets.contracts.signing import TrustedKeys
 
-    keys = where.archiver_public_keys()
     try:
-        return Archive(open_archive(where), TrustedKeys.load(keys)) if keys else None
+        return open_to_read(where, None)
     except UserError:
         return None
 

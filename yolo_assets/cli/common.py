@@ -123,14 +123,12 @@ def reading_archive(found: Settings, given: str | None) -> Archive:
     Raises:
         UserError: the folder that was named is not there.
     """
-    from yolo_assets.archive.archive import Archive
-    from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.storage.open import open_store
+    from yolo_assets.transparency.held import trusted_archive
 
     named = given is not None or found.archive_copy_url is not None
     store = open_archive(found) if named else open_store(found.archive_url, memory=found.known_stores)
-    keys = found.archiver_public_keys()
-    return Archive(store, TrustedKeys.load(keys) if keys else TrustedKeys.of())  # without a key no receipt counts
+    return trusted_archive(store, found.archiver_public_keys(), found)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from yolo_assets.cli.archive.options import EnrolledByOption, KeyOption, given, trusted_keys
+from yolo_assets.cli.archive.options import EnrolledByOption, KeyOption, given, open_to_read
 from yolo_assets.cli.class_names import other_names
 from yolo_assets.cli.common import (
     ArchiveOption,
@@ -21,7 +21,6 @@ from yolo_assets.cli.common import (
     need,
     note,
     on_the_trail,
-    open_archive,
     out,
     progress,
     settings,
@@ -72,7 +71,6 @@ def make(
     Example: yolo-assets evidence make --camera lineA_cam01 --from 2026-03-01T09:00Z --to 2026-03-01T10:00Z
     --class crack --min-confidence 0.8 --reason "Audit 2026-17" --by "A. Berg" --out evidence-2026-17
     """
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.contracts.signing import Signer, TrustedKeys
     from yolo_assets.contracts.times import parse_time
     from yolo_assets.contracts.trail import TrailTarget
@@ -90,9 +88,8 @@ def make(
     from yolo_assets.evidence.wording import many
 
     where = settings(archive=archive, store=store)
-    trusted = trusted_keys(where, key)
+    opened = open_to_read(where, key)
     signer = Signer.load(where.archiver_key)
-    opened = Archive(open_archive(where), trusted)
     # A store that does not exist yet is no reason to refuse evidence, and must not be created by reading it.
     store_folder = folder_of(where.store_url)
     is_there = store_folder is None or store_folder.is_dir()

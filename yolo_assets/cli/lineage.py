@@ -73,14 +73,11 @@ def lineage(
 
 def _archive_at_hand(where: Settings, *, named: bool) -> Archive | None:
     """The archive, where it is there and a key checks its receipts; one that was named must be."""
-    from yolo_assets.archive.archive import Archive
-    from yolo_assets.cli.common import open_archive
+    from yolo_assets.cli.archive.options import open_to_read
     from yolo_assets.contracts.errors import UserError
-    from yolo_assets.contracts.signing import TrustedKeys
 
     try:
-        store = open_archive(where)
-        return Archive(store, TrustedKeys.load(where.archiver_public_keys()))
+        return open_to_read(where, None)
     except UserError:
         if named:
             raise

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from yolo_assets.cli.class_names import ClassesOption, given_classes
-from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, out, settings, valid
+from yolo_assets.cli.common import JsonOption, StoreOption, emit_json, note, on_the_trail, out, settings, valid
 from yolo_assets.cli.registries import check_spelling, find_version, open_promoter
 from yolo_assets.contracts.locations import location_folder
 from yolo_assets.contracts.names import check_id, check_version
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from yolo_assets.contracts.model import ModelManifest
     from yolo_assets.contracts.settings import Settings
     from yolo_assets.learning.dataset import Dataset
@@ -82,7 +84,7 @@ def import_model_file(
         confidence=confidence,
         note=note_text,
     )
-    _bring(settings(store=store), request, labels, as_json)
+    _bring("models import", [file], settings(store=store), request, labels, as_json)
 
 
 def average_models(
@@ -136,18 +138,24 @@ def average_models(
             by=by or getpass.getuser(),
             note=f"average of {parts}",
         )
-        _bring(settings(store=store), request, labels, as_json)
+        _bring("models average", files, settings(store=store), request, labels, as_json)
 
 
-def _bring(located: Settings, request: ImportRequest, labels: Path | None, as_json: bool) -> None:
+def _bring(
+    what: str, files: Sequence[Path], located: Settings, request: ImportRequest, labels: Path | None, as_json: bool
+) -> None:
     """Import a file, have the gate judge it where there are labels, and say what came of it."""
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.models.registry import Registry
     from yolo_assets.storage.open import open_store
     from yolo_assets.training.importing import import_model
 
     promoter = open_promoter(located, None) if labels is not None else None
     registry = promoter.registry if promoter else Registry(open_store(located.store_url))
-    imported = import_model(registry, request, say=note)
+    target = TrailTarget(model=f"{request.name}/{request.version}", names=tuple(map(str, files)))
+    with on_the_trail(located, what, target, by=request.by, reason=request.note) as act:
+        imported = import_model(registry, request, say=note)
+        act.result = "done: it was registered before" if imported.imported_before else "done"
     for warning in imported.warnings:
         note(f"warning: {warning}")
     report = _verdict(promoter, located, imported.manifest, labels, request.pictures) if promoter and labels else None
@@ -243,6 +251,7 @@ def build_model(
 
     Example: yolo-assets models build line/20260102-1a2b3c4d --precision int8
     """
+    from yolo_assets.contracts.trail import TrailTarget
     from yolo_assets.training.building import BuildRequest, build_int8
 
     located = settings(store=store)
@@ -255,7 +264,10 @@ def build_model(
         by=by or getpass.getuser(),
         pictures=calibration,
     )
-    built = build_int8(promoter.registry, request, say=note)
+    target = TrailTarget(model=f"{name}/{request.version}", names=(f"from {name}/{origin}",))
+    with on_the_trail(located, "models build", target, by=request.by) as act:
+        built = build_int8(promoter.registry, request, say=note)
+        act.result = "done: it was built before" if built.built_before else "done"
     manifest = built.manifest
     report = _verdict_on_build(promoter, located, manifest)
     if as_json:

@@ -161,12 +161,10 @@ def _store(where: Settings, asked: str | None) -> ObjectStore:
 
 def _archive(where: Settings, keys: list[Path] | None, *, asked: bool) -> Archive | None:
     """The archive to read; None where nobody asked for one and nothing was archived yet."""
-    from yolo_assets.archive.archive import Archive
-    from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.storage.open import folder_of
+    from yolo_assets.transparency.held import trusted_archive
 
     folder = folder_of(where.archive_url)
     if not asked and folder is not None and not folder.is_dir():
         return None
-    chosen = keys or where.archiver_public_keys()
-    return Archive(open_archive(where), TrustedKeys.load(chosen) if chosen else TrustedKeys({}))
+    return trusted_archive(open_archive(where), keys or where.archiver_public_keys(), where)

@@ -304,6 +304,10 @@ class Settings(BaseSettings):
         """
         return _public_keys(self.promotion_key, self.keys / "promotions")
 
+    def witness_keys(self) -> list[Path]:
+        """Keys of the witnesses whose word on checkpoints counts: every ``.vkey`` in ``<home>/keys/witnesses``."""
+        return sorted((self.keys / "witnesses").glob("*.vkey"))
+
     @property
     def export_key(self) -> Path:
         """Private key that signs what ``models export --oms`` writes: P-256, which OpenSSF model signing asks for."""

@@ -7,6 +7,7 @@ of the stored bytes of the one before it. Where the machine has a key, the objec
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -68,3 +69,16 @@ class TrailEntry(TrailActor):
     meaning: Said = Field(default="", description="of a signature: reviewed, approved, responsible …")
     reason: Said = Field(default="", description="why, as the person said")
     closes: int | None = Field(default=None, ge=1, description="number of the entry whose result this is")
+
+
+@dataclass(frozen=True)
+class TrailHead:
+    """The end of the trail; a checkpoint of the archive signs it, so that entries cannot be cut off.
+
+    Attributes:
+        number: of the newest entry; 0: there is none.
+        sha256: of its stored bytes, hexadecimal.
+    """
+
+    number: int
+    sha256: str

@@ -54,12 +54,11 @@ class Locations(dg.ConfigurableResource):
         Args:
             traffic: writes keep its bandwidth limit and are counted there.
         """
-        from yolo_assets.archive.archive import Archive
-        from yolo_assets.contracts.signing import TrustedKeys
+        from yolo_assets.transparency.held import trusted_archive
 
         self.archiver()  # its pair is made at first use
         store = self._open(self.settings.archive_url, traffic.pace if traffic is not None else None)
-        return Archive(store, TrustedKeys.load(self.settings.archiver_public_keys()))
+        return trusted_archive(store, self.settings.archiver_public_keys(), self.settings)
 
     def archive_to_read(self, log: Callable[[str], None]) -> Archive:
         """As ``archive``, for assets that read old frames: from the copy where need be, which ``log`` is told."""

@@ -78,9 +78,9 @@ class PlantFigures:
 
     @cached_property
     def _releases(self) -> Releases:
-        """By the public key of promotion; the private one is none of the exporter's business."""
-        public = self._settings.promotion_key.with_name(f"{self._settings.promotion_key.name}.pub")
-        trusted = TrustedKeys.load([public]) if public.exists() else TrustedKeys.of()
+        """By the public keys of promotion; the private one is none of the exporter's business."""
+        keys = self._settings.promotion_public_keys()
+        trusted = TrustedKeys.load(keys) if keys else TrustedKeys.of()
         return Releases(Registry(self._store, trusted), self._settings.model_name)
 
     def _archiver(self) -> Iterable[Metric]:

@@ -28,12 +28,12 @@ from yolo_assets.contracts.errors import BadInputError, SignatureError
 from yolo_assets.contracts.locations import location_url
 from yolo_assets.contracts.names import check_id, frame_time
 from yolo_assets.contracts.settings import Settings
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, parse_time
 from yolo_assets.filesystem.tree import ArchivedFile, ArchiveTree
 from yolo_assets.storage.base import ObjectNotFoundError, StoreUnavailableError
 from yolo_assets.storage.fallback import open_with_copy
 from yolo_assets.storage.open import folder_of, open_store
+from yolo_assets.transparency.held import trusted_archive
 
 AT = "at"
 _log = logging.getLogger(__name__)
@@ -272,16 +272,15 @@ def _open(where: str | None, keys: Sequence[str] | None) -> Archive:
         raise SignatureError(
             f"no key to check receipts with in {settings.keys}; give the archiver's public key with the option key="
         )
-    trusted = TrustedKeys.load(chosen)
     if settings.archive_copy_url is not None and url.rstrip("/") == settings.archive_url.rstrip("/"):
         copied = open_with_copy(url, settings.archive_copy_url, memory=settings.known_stores, say=_log.warning)
-        return Archive(copied, trusted)
+        return trusted_archive(copied, chosen, settings)
     folder = folder_of(url)
     if folder is not None and not folder.is_dir():
         raise StoreUnavailableError(
             f"there is no archive at {folder}; give the right one with the option archive=", transient=False
         )
-    return Archive(open_store(url, memory=settings.known_stores, remember=False), trusted)
+    return trusted_archive(open_store(url, memory=settings.known_stores, remember=False), chosen, settings)
 
 
 def _parts(path: str) -> tuple[str | None, Hour | str | None, str]:

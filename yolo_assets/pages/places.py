@@ -13,6 +13,7 @@ from yolo_assets.pages.links import Root
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets.storage.fallback import open_with_copy
 from yolo_assets.storage.retrying import RetryBounds
+from yolo_assets.transparency.held import trusted_archive
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,14 @@ class Places:
     @property
     def archive(self) -> Archive:
         """The archive root, and who may have signed its receipts."""
-        return Archive(self.archive_root, _keys(self.settings.archiver_public_keys()))
+        return trusted_archive(self.archive_root, self.settings.archiver_public_keys(), self.settings)
 
     @property
     def registry(self) -> Registry:
         """The models; what the promotion key did not sign is shown as untrusted."""
-        promotion = self.settings.promotion_key.with_name(f"{self.settings.promotion_key.name}.pub")
-        return Registry(self.store, _keys([promotion] if promotion.exists() else []))
+        keys = self.settings.promotion_public_keys()
+        return Registry(self.store, TrustedKeys.load(keys) if keys else TrustedKeys.of())
 
     def root(self, name: Root) -> ObjectStore:
         """One of the two roots."""
         return self.store if name == "store" else self.archive_root
-
-
-def _keys(paths: list[Path]) -> TrustedKeys:
-    return TrustedKeys.load(paths) if paths else TrustedKeys.of()

@@ -5,32 +5,31 @@ Belongs here: the question, for the command, the check in Dagster and the metric
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.options import VerifyHow
 from yolo_assets.catalog.read import NoCatalogError, ask, open_catalog
 from yolo_assets.contracts.copies import CopyLag, CopyState, copy_id_of
 from yolo_assets.contracts.errors import UsageError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.contracts.settings import Settings
-from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour
 from yolo_assets.replication.copying import Copier
 from yolo_assets.replication.replicate import read_state
 from yolo_assets.storage.base import ObjectStore, Pace
 from yolo_assets.storage.open import open_store
+from yolo_assets.transparency.held import trusted_archive
 
 
-def open_copier(settings: Settings, to: str, trusted: TrustedKeys, *, pace: Pace, verify: VerifyHow) -> Copier:
+def open_copier(settings: Settings, to: str, keys: Sequence[Path], *, pace: Pace, verify: VerifyHow) -> Copier:
     """The archive root of an installation and its second place, opened to copy.
 
     Args:
         settings: of the installation.
         to: URL of the second place.
-        trusted: who may have signed receipts.
+        keys: files of the public keys that may have signed receipts.
         pace: waits until so many bytes may be sent.
         verify: how what arrived is verified.
 
@@ -45,7 +44,8 @@ def open_copier(settings: Settings, to: str, trusted: TrustedKeys, *, pace: Pace
     source = open_store(settings.archive_url, create=False, memory=settings.known_stores, remember=False)
     target = open_store(to, memory=settings.known_stores, pace=pace)
     folder.mkdir(parents=True, exist_ok=True)
-    return Copier(Archive(source, trusted), Archive(target, trusted), folder, verify)
+    first, second = (trusted_archive(store, keys, settings) for store in (source, target))
+    return Copier(first, second, folder, verify)
 
 
 def late_archives(root: ObjectStore, cache: Path | None) -> Callable[[datetime], Iterable[ArchiveName]]:

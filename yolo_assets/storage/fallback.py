@@ -1,7 +1,8 @@
 """A store that is read from its copy when it is away or lacks an object. Writes go to the first place only.
 
 Belongs here: which of the two places answers a read, and counting and saying that it was the second. Does not belong
-here: how the copy is made (``replication``). What is read is verified by whoever reads it, wherever it lay.
+here: how the copy is made (``replication``). What is read is verified by whoever reads it, wherever it lay; what turns
+out to be damaged they ask the copy for (``ArchivedPart``).
 """
 
 from __future__ import annotations
@@ -226,16 +227,22 @@ class FallbackStore(ForwardingStore):
             raise StoreUnavailableError(
                 f"{why}; nor can its copy be read: {error}", transient=error.transient
             ) from None
-        self._reads.add()
-        self._tell("away" if away else "lacking", f"{why}; read from the copy {self.copy.url}")
+        self.answered_by_copy("away" if away else "lacking", str(why))
         return answer
 
-    def _tell(self, kind: str, line: str) -> None:
+    def answered_by_copy(self, kind: str, why: str) -> None:
+        """Count a read that the copy answered, and say it, once for each kind of reason.
+
+        Args:
+            kind: of reason, like ``damaged``: who reads found that what the first place gave was changed.
+            why: one line.
+        """
+        self._reads.add()
         with self._lock:
             if kind in self._told:
                 return
             self._told.add(kind)
-        self._say(line)
+        self._say(f"{why}; read from the copy {self.copy.url}")
 
 
 def open_with_copy(

@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from yolo_assets.contracts.names import TRAIL, parse_trail_key, trail_key
 from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys, is_signed, unverified_content
 from yolo_assets.contracts.times import utc_now
-from yolo_assets.contracts.trail import TrailActor, TrailEntry, TrailTarget
+from yolo_assets.contracts.trail import TrailActor, TrailEntry, TrailHead, TrailTarget
 from yolo_assets.storage.base import AlreadyExistsError, ObjectNotFoundError, ObjectStore, StoreUnavailableError
 from yolo_assets.storage.open import folder_of, open_store
 
@@ -50,19 +50,6 @@ class NotNotedError(UserError):
     def __init__(self, message: str, why: str = "") -> None:
         super().__init__(message)
         self.why = why
-
-
-@dataclass(frozen=True)
-class TrailHead:
-    """The end of the trail; what a checkpoint signs so that entries cannot be cut off.
-
-    Attributes:
-        number: of the newest entry; 0: there is none.
-        sha256: of its stored bytes.
-    """
-
-    number: int
-    sha256: str
 
 
 @dataclass
@@ -253,6 +240,26 @@ class AuditTrail:
             return TrailHead(0, GENESIS)
         return TrailHead(number, hashlib.sha256(self._store.get(trail_key(number))).hexdigest())
 
+    def cut_off(self, ends: Iterable[tuple[str, TrailHead]]) -> list[str]:
+        """What lacks of the ends of the trail that others signed, one sentence each. What is before an end is chained.
+
+        Args:
+            ends: as checkpoints of the archive hold them, each with what to call it, like "checkpoint 3 of …".
+        """
+
+        def compared(end: tuple[str, TrailHead]) -> str | None:
+            label, head = end
+            try:
+                data = self._store.get(trail_key(head.number))
+            except ObjectNotFoundError:
+                return f"{label} has entry {head.number}, and it is gone; the end of the trail was cut off"
+            if hashlib.sha256(data).hexdigest() != head.sha256:
+                return f"{label} has another entry {head.number}; the trail was written anew"
+            return None
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            return [finding for finding in pool.map(compared, ends) if finding is not None]
+
     def read(self, since: datetime | None = None) -> TrailReading:
         """Read and verify.
 
@@ -347,9 +354,8 @@ class AuditTrail:
 
 
 def public_keys(settings: Settings) -> list[Path]:
-    """The keys whose signatures an installation trusts in the trail: those of archivers, and promotion's."""
-    promotion = settings.promotion_key.with_name(settings.promotion_key.name + ".pub")
-    return [*settings.archiver_public_keys(), *([promotion] if promotion.exists() else [])]
+    """The keys whose signatures an installation trusts in the trail: of archivers and promotion, old and new."""
+    return [*settings.archiver_public_keys(), *settings.promotion_public_keys()]
 
 
 def this_actor(by: str | None = None, role: str | None = None) -> TrailActor:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
 from yolo_assets.contracts.device_audit import AuditLine
+from yolo_assets.contracts.device_keys import DeviceKey
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.names import DEVICE_AUDITS
+from yolo_assets.contracts.signing import TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time
-from yolo_assets.contracts.trail import TrailEntry, TrailTarget
+from yolo_assets.contracts.trail import TrailEntry, TrailHead, TrailTarget
+from yolo_assets.contracts.trusted_key import TrustedKey
+from yolo_assets.custody.enrolment import enrolled_devices
 from yolo_assets.edge.audit.verify import DeviceCopies
 from yolo_assets.models.registry import Registry
 from yolo_assets.trail.trail import BEGUN, AuditTrail, ReadEntry
@@ -84,16 +88,23 @@ class AuditAnswer:
     notes: list[str] = field(default_factory=list[str])
 
 
-def who_did_what(question: AuditQuestion, trail: AuditTrail, registry: Registry) -> AuditAnswer:
+def who_did_what(
+    question: AuditQuestion,
+    trail: AuditTrail,
+    registry: Registry,
+    ends: Iterable[tuple[str, TrailHead]] = (),
+) -> AuditAnswer:
     """Ask all who keep a history, and verify what they say.
 
     Args:
         question: what is asked.
         trail: of the centre.
-        registry: with the keys of promotion; without one, channels are not asked.
+        ends: of the trail, as checkpoints of the archive hold them, each with what to call it.
+        registry: with the keys of promotion, which release and enrol devices; without one, channels are not asked.
     """
     answer = AuditAnswer()
     answer.deeds += _of_the_centre(question, trail, answer)
+    answer.findings += [f"audit trail: {finding}" for finding in trail.cut_off(ends)]
     if question.camera_id is None and question.hour is None:  # a release is of no camera and no hour
         answer.deeds += _of_channels(question, registry, answer)
     answer.deeds += _of_devices(question, registry, answer)
@@ -227,19 +238,39 @@ def _of_channels(question: AuditQuestion, registry: Registry, answer: AuditAnswe
 
 def _of_devices(question: AuditQuestion, registry: Registry, answer: AuditAnswer) -> Iterator[Deed]:
     listed = (info.key.removeprefix(DEVICE_AUDITS) for info in registry.store.list(DEVICE_AUDITS))
+    enrolled = enrolled_devices(registry.store, registry.trusted)
     for device in sorted({key.partition("/")[0] for key in listed}):
         try:
             copies = DeviceCopies.read(registry.store, device)
         except UserError as error:
             answer.findings.append(f"device {device}: {error}")
             continue
-        reports = copies.verify()
+        keys = _keys_for_lines(enrolled.of_device(device))
+        if keys is None:
+            answer.notes.append(
+                f"no key of device {device} is enrolled: its lines were checked with the key that its log begins with; "
+                "enrol it with: yolo-assets keys enroll"
+            )
+        reports = copies.verify(keys)
         answer.findings += [
             f"device {device}: log {report.log_id}: {finding}" for report in reports for finding in report.findings
         ]
         for line in copies.lines():
             if _is_of(line, question):
                 yield _deed_on_device(line)
+
+
+def _keys_for_lines(enrolled: Sequence[DeviceKey]) -> TrustedKeys | None:
+    """The enrolled keys of a device, for the lines that it wrote; None when none is.
+
+    A line counts from before the enrolment, too, and of a revoked key until it was revoked: the chain and the copies in
+    the store hold the older ones.
+    """
+    keys: dict[str, TrustedKey] = {}
+    for one in enrolled:
+        ends = [end for end in (one.key.not_after, one.key.revoked_at) if end is not None]
+        keys[one.key_id] = replace(one.key, not_before=None, not_after=min(ends, default=None), revoked_at=None)
+    return TrustedKeys(keys) if keys else None
 
 
 def _is_of(line: AuditLine, question: AuditQuestion) -> bool:

@@ -22,6 +22,7 @@ from yolo_assets.contracts.errors import BadInputError, UserError
 from yolo_assets.contracts.merkle import GrowingTree
 from yolo_assets.contracts.names import ArchiveName, checkpoint_key, checkpoint_list_key, checkpoint_token_key
 from yolo_assets.contracts.signing import Signer
+from yolo_assets.contracts.trail import TrailHead
 from yolo_assets.storage.base import AlreadyExistsError
 from yolo_assets.transparency.log import (
     KnownReceipt,
@@ -30,6 +31,7 @@ from yolo_assets.transparency.log import (
     StoredCheckpoint,
     list_line,
     read_receipt,
+    trail_line,
     whole_log,
 )
 
@@ -60,9 +62,13 @@ class MadeCheckpoint:
 
 
 def make_checkpoint(
-    archive: Archive, signer: Signer, receipts: Iterable[KnownReceipt], now: datetime
+    archive: Archive,
+    signer: Signer,
+    receipts: Iterable[KnownReceipt],
+    now: datetime,
+    trail: TrailHead | None = None,
 ) -> MadeCheckpoint:
-    """Sign how many receipts there are, and one hash over them all.
+    """Sign how many receipts there are, and one hash over them all; and how far the audit trail went.
 
     Without new receipts it is made, too: it says that there was nothing more on that day. Cost: the lists of all
     checkpoints so far, about 40 bytes a receipt, and two objects written.
@@ -73,6 +79,7 @@ def make_checkpoint(
         receipts: what is in the archive now, in the order in which new ones are appended; of those without a hash, each
             that the log does not know is read.
         now: the present.
+        trail: the end of the centre's audit trail; None: it is not said.
 
     Raises:
         BadInputError: there is no receipt yet, or the clock of this machine is before the last checkpoint.
@@ -90,7 +97,7 @@ def make_checkpoint(
                 f"the last checkpoint says {stored[-1].signed.at:%Y-%m-%d %H:%M:%S}, and the clock here is before "
                 "that; set it right"
             )
-        made = _append(archive, signer, stored, lists, tree, there, now)
+        made = _append(archive, signer, stored, lists, tree, there, now, trail)
         if made is not None:
             return made
     raise LogBusyError(f"other machines wrote {_ATTEMPTS} checkpoints meanwhile; run it again")
@@ -121,6 +128,7 @@ def _append(
     tree: GrowingTree,
     there: list[KnownReceipt],
     now: datetime,
+    trail: TrailHead | None,
 ) -> MadeCheckpoint | None:
     """The next checkpoint, or None when another machine made it."""
     logged = {key: digest for one in lists for key, digest in zip(one.keys, one.hashes, strict=True)}
@@ -136,16 +144,16 @@ def _append(
     if not stored and not len(added):
         raise BadInputError(f"there is no receipt in {archive.url} yet; archive something first")
     number = len(stored) + 1
-    extensions: tuple[str, ...] = ()
+    extensions = [trail_line(trail)] if trail is not None and trail.number else []
     if len(added):
         text = added.text()
         digest = hashlib.sha256(text).hexdigest()
         with suppress(AlreadyExistsError):  # by its name it is the same list: of a run that was killed
             archive.store.put_if_absent(checkpoint_list_key(number, digest), igzip.compress(text, 1))
-        extensions = (list_line(digest),)
+        extensions.append(list_line(digest))
         tree.extend(added.leaves())
     origin = stored[0].checkpoint.origin if stored else log_origin(signer)
-    signed = SignedCheckpoint.sign(Checkpoint(origin, tree.size, tree.root, extensions), signer, now)
+    signed = SignedCheckpoint.sign(Checkpoint(origin, tree.size, tree.root, tuple(extensions)), signer, now)
     data = signed.note.to_bytes()
     try:
         archive.store.put_if_absent(checkpoint_key(number), data)

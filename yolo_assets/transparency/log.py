@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,9 +29,11 @@ from yolo_assets.contracts.names import (
     checkpoint_list_key,
     parse_checkpoint_key,
 )
+from yolo_assets.contracts.trail import TrailHead
 from yolo_assets.storage.base import ObjectNotFoundError, StoreUnavailableError
 
 _LIST = "receipts sha256 "
+_TRAIL = re.compile(r"audit trail (?P<number>[1-9][0-9]{0,17}) sha256 (?P<sha256>[A-Za-z0-9+/]{43}=)")
 _KEPT, _NO_END = "# kept until ", "# kept without an end"
 
 
@@ -139,6 +142,19 @@ class StoredCheckpoint:
     def list_sha256(self) -> str | None:
         """Hash of the list of what it added; None: it added nothing."""
         return list_hash(self.checkpoint)
+
+    @property
+    def trail(self) -> TrailHead | None:
+        """How far the audit trail of the centre went; None: it does not say so."""
+        for line in self.checkpoint.extensions:
+            if found := _TRAIL.fullmatch(line):
+                return TrailHead(int(found["number"]), base64.b64decode(found["sha256"]).hex())
+        return None
+
+
+def trail_line(head: TrailHead) -> str:
+    """The extension line of a checkpoint that says how far the audit trail of the centre went."""
+    return f"audit trail {head.number} sha256 {base64.b64encode(bytes.fromhex(head.sha256)).decode()}"
 
 
 def list_line(sha256: str) -> str:

@@ -145,7 +145,9 @@ def verify_history(
             "log",
             f"{stored[-1].key}, the last one, is signed by a revoked key; make one with another: archive checkpoint",
         )
-    _state_of_checkpoints(history, archive, stored, lists, others)
+    states = states_of_checkpoints(archive, stored, lists, others)
+    history.checkpoints += states.checkpoints
+    history.findings += states.findings
     _compare_receipts(history, stored, lists, receipts, now, whole=whole)
     _compare_kept(history, archive, stored, lists, others)
     _ask_for_witnesses(history, others, now)
@@ -223,9 +225,18 @@ def _told(history: History, kind: Kind, keys: list[str], what: str) -> None:
     history.find(kind, f"{count}{keys[0]}: {what}", keys)
 
 
-def _state_of_checkpoints(
-    history: History, archive: Archive, stored: list[StoredCheckpoint], lists: list[ReceiptList], others: Others
-) -> None:
+def states_of_checkpoints(
+    archive: Archive, stored: list[StoredCheckpoint], lists: list[ReceiptList], others: Others
+) -> History:
+    """Who says so besides the log, for each checkpoint, and what of that does not fit.
+
+    Args:
+        archive: with the co-signatures and time stamps.
+        stored: the checkpoints, in order.
+        lists: what each added.
+        others: keys of witnesses, and certificates of authorities.
+    """
+    history = History()
     listed = [info.key for info in archive.store.list(CHECKPOINTS)]
     lines: dict[int, list[NoteSignature]] = {}
     for key in listed:
@@ -263,6 +274,7 @@ def _state_of_checkpoints(
         missing = [one.stored.key for one, there in zip(history.checkpoints, stamped, strict=True) if not there][first:]
         if missing and not (len(missing) == 1 and missing[0] == stored[-1].key):
             history.find("unstamped", f"{len(missing)} checkpoints have no time stamp, the first: {missing[0]}")
+    return history
 
 
 def _stamp(

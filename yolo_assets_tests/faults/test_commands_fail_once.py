@@ -86,7 +86,7 @@ NOTED = {
     *("restore", "archive cat", "evidence make", "models promote", "models rollback", "models export"),
     *("models rollout pause", "models rollout resume", "models rollout abort", "models approve"),
     *("keys enroll", "keys rotate", "keys revoke"),
-    *("labels import", "labels withdraw", "datasets export", "datasets golden add", "classes change"),
+    *("labels import", "labels withdraw", "models import", "datasets export", "datasets golden add", "classes change"),
 }
 """What the audit trail must tell of them."""
 

@@ -11,6 +11,7 @@ import pytest
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.cli.main import main
+from yolo_assets.contracts.errors import IntegrityError
 from yolo_assets.contracts.names import ArchiveName
 from yolo_assets.filesystem.archive_files import ArchiveFileSystem
 from yolo_assets.storage import ObjectNotFoundError, StoreUnavailableError, open_store
@@ -164,3 +165,27 @@ def test_moving_house(places: TwoPlaces, monkeypatch: pytest.MonkeyPatch, capfd:
     assert json.loads(capfd.readouterr().out)["archives"] == 4
     assert run_command(["archive", "verify", "--verify", "full"]) == 0
     assert run_command(["archive", "verify"]) == 0
+
+
+@pytest.mark.parametrize("what", ["archive", "index"])
+def test_what_is_damaged_comes_from_the_copy(places: TwoPlaces, what: str) -> None:
+    """A bad disk answers, and answers wrongly; only the hash shows it."""
+    expected = frames(places, Archive(open_store(places.first), places.trusted))
+    name = ArchiveName.parse(f"yolo_cam1_{HOURS[0]}")
+    key = name.archive_key if what == "archive" else name.index_key
+    first, second = open_store(places.first), open_store(places.second)
+    whole = first.get(key)
+    damaged = whole[:600] + bytes(byte ^ 0xFF for byte in whole[600:900]) + whole[900:]
+    first.put(key, damaged)
+    said, reads = list[str](), CopyReads()
+    both = Archive(FallbackStore(first, second, say=said.append, reads=reads), places.trusted)
+    assert frames(places, both) == expected and reads.count >= 1
+    assert len(said) == 1 and f"read from the copy {places.second}" in said[0]
+    part = both.part(both.receipt(name))
+    read = {row.name: b"".join(pieces) for row, pieces in part.read_many(part.index())}
+    assert {name: data for name, data in read.items() if name.endswith(".jpg")}.items() <= expected.items()
+    second.put(key, damaged)
+    with pytest.raises(IntegrityError):
+        frames(places, both)
+    with pytest.raises(IntegrityError):
+        frames(places, Archive(first, places.trusted))

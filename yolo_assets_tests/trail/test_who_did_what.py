@@ -16,12 +16,15 @@ from yolo_assets.contracts.settings import Settings
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, utc_now
 from yolo_assets.contracts.trail import TrailTarget
+from yolo_assets.custody.enrolment import Registrar
 from yolo_assets.edge.audit.log import AuditLog
 from yolo_assets.edge.audit.shipping import AuditShipper
 from yolo_assets.models.promotion import Promoter, ReleaseRequest
 from yolo_assets.models.registry import Registry
 from yolo_assets.storage import ObjectStore, open_store
 from yolo_assets.trail.trail import AuditTrail
+from yolo_assets_tests.catalog.catalog_world import World
+from yolo_assets_tests.cli.command_line import cli
 from yolo_assets_tests.models.release_support import write
 
 HOUR = Hour.from_key("20260301_09")
@@ -120,3 +123,53 @@ def test_what_was_changed_in_any_history_is_told(ask: Ask, store: ObjectStore) -
     for file in signature_files(key):
         store.delete(file)
     assert "channel line/stable: " in findings()
+
+
+def test_entries_that_a_checkpoint_has_cannot_be_cut_off(ask: Ask, store: ObjectStore, tmp_path: Path) -> None:
+    """The chain alone does not show it when its last entries are gone."""
+    assert any("against no checkpoint" in text for text in ask()[1]["notes"])
+    world = World(tmp_path)
+    world.add()
+    world.publish()
+    assert cli("archive", "checkpoint", home=tmp_path).returncode == 0
+    assert told(ask()) and not any("against no checkpoint" in text for text in ask()[1]["notes"])
+    last = AuditTrail(store).head().number
+    whole = {number: store.get(trail_key(number)) for number in (last - 1, last)}
+    store.delete(trail_key(last))
+    code, document = ask()
+    assert code == 1 and [text.partition(" of ")[0] for text in document["findings"]] == ["audit trail: checkpoint 1"]
+    assert f"has entry {last}, and it is gone; the end of the trail was cut off" in document["findings"][0]
+    store.put(trail_key(last), whole[last - 1])
+    assert any("the trail was written anew" in text for text in ask()[1]["findings"])
+    store.put(trail_key(last), whole[last])
+    (note,) = (tmp_path / "archive" / "checkpoints").glob("*.checkpoint")
+    note.write_bytes(note.read_bytes().replace(b"audit trail", b"audit  rail"))
+    assert ask()[1]["findings"][0].startswith("checkpoints of the archive: ")
+
+
+def test_lines_of_a_device_count_by_its_enrolled_keys(ask: Ask, store: ObjectStore, tmp_path: Path) -> None:
+    assert any("no key of device box1 is enrolled" in text for text in ask()[1]["notes"])
+    settings = Settings(home=tmp_path)
+    promotion = TrustedKeys.load(settings.promotion_public_keys())
+    own = Signer.load(tmp_path / "state" / "audit" / "device.key").private.public_key()
+    Registrar(store, Signer.load(settings.promotion_key), promotion, "A. Berg").enroll("box1", own)
+    assert told(ask("--model", "line/v1")) and not any("is enrolled" in text for text in ask()[1]["notes"])
+    # Somebody writes another log with a key of their own; what it begins with proves nothing.
+    forged = AuditLog(tmp_path / "forged" / "audit", "box1")
+    forged.record_batch("cam01", None, "B8", "Mallory")
+    AuditShipper(forged, store).ship()
+    code, document = ask()
+    assert code == 1 and any("which is not trusted here" in text for text in document["findings"])
+
+
+def test_what_promotions_old_key_signed_still_counts(ask: Ask, tmp_path: Path) -> None:
+    """The key was replaced as the guide says; releases and entries from before are no strangers."""
+    keys = Settings(home=tmp_path).promotion_key.parent
+    before = ask("--model", "line")
+    (keys / "promotions").mkdir()
+    (keys / "promotion.pub").rename(keys / "promotions" / "until-today.pub")
+    (keys / "promotion").unlink()
+    Signer.load_or_create(keys / "promotion")
+    code, document = ask("--model", "line")
+    assert code == 0 and document["acts"] == before[1]["acts"]
+    assert not any("not trusted here" in text for text in document["notes"])

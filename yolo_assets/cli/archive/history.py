@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,7 @@ def checkpoint(archive: ArchiveOption = None, store: StoreOption = None, as_json
     from yolo_assets.contracts.signing import Signer
     from yolo_assets.contracts.times import utc_now
     from yolo_assets.storage.open import open_store
+    from yolo_assets.trail.trail import AuditTrail
     from yolo_assets.transparency.checkpointing import make_checkpoint, stamp_checkpoint
     from yolo_assets.transparency.log import KnownReceipt
     from yolo_assets.transparency.witness import collect_cosignatures
@@ -43,7 +45,8 @@ def checkpoint(archive: ArchiveOption = None, store: StoreOption = None, as_json
         with open_catalog(open_store(located.store_url), cache=located.home / "cache" / "catalog") as connection:
             check_archive(connection, located.archive_url)
             receipts = [KnownReceipt(*row) for row in receipt_hashes(connection)]
-        made = make_checkpoint(writable, signer, receipts, utc_now())
+        trail = AuditTrail(open_store(located.store_url, memory=located.known_stores)).head()
+        made = make_checkpoint(writable, signer, receipts, utc_now(), trail)
     trouble: list[str] = []
     collected = stamped = 0
     try:
@@ -179,7 +182,7 @@ def show_history(
 
 def _kept_outside(located: Settings, checkpoints: list[Path], witness_keys: list[Path]) -> Others:
     from yolo_assets.contracts.checkpoint import VerifierKey
-    from yolo_assets.transparency.verification import Others
+    from yolo_assets.transparency.held import others_of
 
     def read(path: Path) -> bytes:
         try:
@@ -187,13 +190,12 @@ def _kept_outside(located: Settings, checkpoints: list[Path], witness_keys: list
         except OSError as error:
             raise BadInputError(f"{path} cannot be read: {error.strerror}") from None
 
-    roots = None
-    if located.timestamp_roots is not None:
-        from yolo_assets.transparency.timestamps import load_roots
-
-        roots = load_roots(located.timestamp_roots)
-    keys = [VerifierKey.load(path) for path in witness_keys]
-    return Others([(str(path), read(path)) for path in checkpoints], keys, roots)
+    known = others_of(located)
+    return replace(
+        known,
+        checkpoints=[(str(path), read(path)) for path in checkpoints],
+        witnesses=[VerifierKey.load(path) for path in witness_keys] or known.witnesses,
+    )
 
 
 def _place(history: History, name: Any) -> dict[str, Any]:

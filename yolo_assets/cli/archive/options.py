@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from yolo_assets.archive.restore.plan import Thaw
     from yolo_assets.contracts.device_keys import EnrolledDevices
     from yolo_assets.contracts.settings import Settings
-    from yolo_assets.contracts.signing import TrustedKeys
 
 T = TypeVar("T")
 
@@ -62,16 +61,18 @@ def given(parse: Callable[[str], T], text: str | None, option: str) -> T | None:
         raise UsageError(f"{option}: {error}") from None
 
 
-def trusted_keys(settings: Settings, keys: list[Path] | None) -> TrustedKeys:
-    """The keys given, else this machine's own and those of other archivers that ``<home>/keys/archivers`` holds."""
-    from yolo_assets.contracts.signing import TrustedKeys
+def receipt_keys(settings: Settings, keys: list[Path] | None) -> list[Path]:
+    """The keys given, else this machine's own and those of other archivers that ``<home>/keys/archivers`` holds.
 
+    Raises:
+        UsageError: there is none.
+    """
     chosen = keys or settings.archiver_public_keys()
     if not chosen:
         raise UsageError(
             f"no key to check receipts with in {settings.keys}; give the archiver's public key with --key PUB"
         )
-    return TrustedKeys.load(chosen)
+    return chosen
 
 
 def open_to_read(settings: Settings, keys: list[Path] | None, *, alone: bool = False) -> Archive:
@@ -81,10 +82,10 @@ def open_to_read(settings: Settings, keys: list[Path] | None, *, alone: bool = F
         UsageError: there is no key.
         UserError: there is no such archive.
     """
-    from yolo_assets.archive.archive import Archive
+    from yolo_assets.transparency.held import trusted_archive
 
-    trusted = trusted_keys(settings, keys)
-    return Archive(open_archive(settings, alone=alone), trusted)
+    chosen = receipt_keys(settings, keys)
+    return trusted_archive(open_archive(settings, alone=alone), chosen, settings)
 
 
 def devices_of(settings: Settings, keys: list[Path] | None) -> EnrolledDevices:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_assets.cli.archive.options import KeyOption, trusted_keys, verify_how
+from yolo_assets.cli.archive.options import KeyOption, receipt_keys, verify_how
 from yolo_assets.cli.archive.run import HungError, limited, run_stoppable
 from yolo_assets.cli.common import (
     ArchiveOption,
@@ -26,8 +26,9 @@ from yolo_assets.contracts.errors import UsageError, UserError
 from yolo_assets.contracts.locations import location_url
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from yolo_assets.contracts.settings import Settings
-    from yolo_assets.contracts.signing import TrustedKeys
     from yolo_assets.replication.compare import Found, PlacesCompared
     from yolo_assets.replication.replicate import CopyOutcome, CopyReport
 
@@ -61,7 +62,7 @@ def replicate(
     from yolo_assets.trail.trail import AuditTrail
 
     located, how = limited(settings(archive=archive, store=store), bwlimit), verify_how(verify)
-    trusted, target = trusted_keys(located, key), location_url(to)
+    keys, target = receipt_keys(located, key), location_url(to)
     stop, sent = Stop(), 0
     limiter = Limiter.of(located, note, stop.wait)
     with progress("copying", in_bytes=True) as advance:
@@ -79,7 +80,7 @@ def replicate(
                 note(f"not copied: {outcome.name.stem}: {outcome.problem}")
 
         def work() -> CopyReport:
-            copier = open_copier(located, target, trusted, pace=pace, verify=how)
+            copier = open_copier(located, target, keys, pace=pace, verify=how)
             root = open_store(located.store_url, memory=located.known_stores)
             late = late_archives(root, located.home / "cache" / "catalog")
             signer = Signer.load_or_create(located.archiver_key)
@@ -141,24 +142,25 @@ def report_row(done: CopyReport, sent: int) -> dict[str, Any]:
     }
 
 
-def verify_both(located: Settings, trusted: TrustedKeys, *, deep: bool, as_json: bool) -> None:
+def verify_both(located: Settings, keys: list[Path], *, deep: bool, as_json: bool) -> None:
     """Compare the archive with its copy.
 
     Raises:
         UsageError: the settings name no copy.
         UserError: they differ.
     """
-    from yolo_assets.archive.archive import Archive
     from yolo_assets.cli.common import open_archive
     from yolo_assets.replication.compare import compare
     from yolo_assets.storage.open import open_store
+    from yolo_assets.transparency.held import trusted_archive
 
     if located.archive_copy_url is None:
         raise UsageError("--both needs the second place; set YOLO_ASSETS_ARCHIVE_COPY, and fill it: archive replicate")
     first = open_archive(located, alone=True)
     copy = open_store(located.archive_copy_url, create=False, memory=located.known_stores, remember=False)
     with progress("comparing") as advance:
-        done = compare(Archive(first, trusted), Archive(copy, trusted), deep=deep, seen=advance)
+        places = (trusted_archive(store, keys, located) for store in (first, copy))
+        done = compare(*places, deep=deep, seen=advance)
     if as_json:
         emit_json({**dataclasses.asdict(done), "ok": done.ok})
     else:

@@ -16,7 +16,7 @@ from yolo_assets.cli.archive.options import (
     devices_of,
     given,
     open_to_read,
-    trusted_keys,
+    receipt_keys,
     verify_how,
 )
 from yolo_assets.cli.archive.replicate import verify_both
@@ -83,7 +83,7 @@ def verify(
     share = given(parse_share, sample, "--sample")
     located = settings(archive=archive, store=store)
     if both:
-        verify_both(located, trusted_keys(located, key), deep=deep, as_json=as_json)
+        verify_both(located, receipt_keys(located, key), deep=deep, as_json=as_json)
         return
     opened = open_to_read(located, key, alone=True)
     if history:

@@ -38,10 +38,11 @@ def receipt_checkpoint(context: dg.AssetExecutionContext, locations: Locations) 
     """Sign what the catalog has, have it stamped, take over co-signatures, and compare all of it with the log."""
     from yolo_assets.catalog.read import NoCatalogError, open_catalog, receipt_hashes
     from yolo_assets.storage import open_store
+    from yolo_assets.trail.trail import AuditTrail
     from yolo_assets.transparency.checkpointing import make_checkpoint, stamp_checkpoint
+    from yolo_assets.transparency.held import others_of
     from yolo_assets.transparency.log import KnownReceipt
-    from yolo_assets.transparency.timestamps import load_roots
-    from yolo_assets.transparency.verification import Others, verify_history
+    from yolo_assets.transparency.verification import verify_history
     from yolo_assets.transparency.witness import collect_cosignatures
 
     archive, settings, started = locations.archive(), locations.settings, time.monotonic()
@@ -56,7 +57,8 @@ def receipt_checkpoint(context: dg.AssetExecutionContext, locations: Locations) 
             metadata={"summary": "there is no receipt yet"},
             check_results=[history_unbroken([]), checkpoint_vouched_for([])],
         )
-    made = make_checkpoint(archive, locations.archiver(), receipts, utc_now())
+    trail = AuditTrail(locations.store()).head()
+    made = make_checkpoint(archive, locations.archiver(), receipts, utc_now(), trail)
     trouble: list[str] = []
     try:
         if settings.timestamp_authority is not None:
@@ -68,8 +70,7 @@ def receipt_checkpoint(context: dg.AssetExecutionContext, locations: Locations) 
             collect_cosignatures(archive, open_store(settings.cosigned, remember=False))
     except UserError as error:
         trouble.append(str(error))
-    roots = None if settings.timestamp_roots is None else load_roots(settings.timestamp_roots)
-    history = verify_history(archive, receipts, Others(roots=roots), utc_now())
+    history = verify_history(archive, receipts, others_of(settings), utc_now())
     for finding in history.findings:
         context.log.error(finding.text)
     stated = made.stored.checkpoint

@@ -53,10 +53,10 @@ def archive_copy(context: dg.AssetExecutionContext, config: CopyConfig, location
             limiter.take(count)
         sent += count
 
-    root, trusted = locations.store(), locations.archive().trusted
-    copier = open_copier(settings, settings.archive_copy_url, trusted, pace=pace, verify="head")
+    root, signer = locations.store(), locations.archiver()
+    copier = open_copier(settings, settings.archive_copy_url, settings.archiver_public_keys(), pace=pace, verify="head")
     late = late_archives(root, settings.home / "cache" / "catalog")
-    done = Replication(copier, root, locations.archiver(), late=late, seconds=config.seconds).run()
+    done = Replication(copier, root, signer, late=late, seconds=config.seconds).run()
     lag = copy_lag(root, settings)
     failed = [{"object": one.name, "reason": one.reason} for one in done.failed]
     for row in failed:
