@@ -220,7 +220,7 @@ class Try:
         refused_by: the rules that were not met.
         planned: objects it asked for; 0 where it did not ask.
         enough: whether the gate said *better* with them.
-        oracle: for each step of ``STEPS``, whether so many more objects, alike of all classes, or fewer, were enough.
+        oracle: for each step of ``STEPS``, whether so many more objects, alike of all classes, were enough.
     """
 
     answer: str
@@ -254,8 +254,7 @@ def one_try(seed: int, *, objects: int, frames: int, skill: float, noise: float,
         _, new_looks = _joined(scene, new, fresh, look(late, fresh, better, noise))
         return judge(measure(grown, new_looks), measure(grown, old_looks)).passed
 
-    least = next((n for n, step in enumerate(STEPS) if again([step // CLASSES] * CLASSES, step)), len(STEPS))
-    return Try(answer, refused, sum(more), again(more, 1), tuple(n >= least for n in range(len(STEPS))))
+    return Try(answer, refused, sum(more), again(more, 1), tuple(again([n // CLASSES] * CLASSES, n) for n in STEPS))
 
 
 def _joined(scene: Scene, looks: Looks, fresh: Scene, late: Looks) -> tuple[Scene, Looks]:

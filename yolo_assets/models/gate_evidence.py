@@ -19,6 +19,9 @@ POWER = 0.85
 """The chance that so many labels are enough, if the difference is as large as it is taken to be."""
 MOST = 100_000
 """More than this nobody labels, and the figure would only look exact."""
+_MOST_PUT_RIGHT = 0.75
+"""Standard errors. Close to what is needed almost any large gain explains the measurement, and the labels of a large
+gain would not be enough for a small one."""
 _LEAST = 5
 _NORMAL = NormalDist()
 
@@ -105,8 +108,9 @@ def more_for_gain(
     """Objects to label, by class, until a gain in mAP50 is surely above ``-margin``.
 
     A gain that could not be told is, on average, one that was measured too small, so the estimate is put right for
-    that: it is the gain of which half of all measurements that could not be told would be smaller. What is measured
-    already counts on. Classes whose AP varies most get most of the labels.
+    that: it is the gain of which half of all measurements that could not be told would be smaller, but never more than
+    a part of a standard error above what was measured. What is measured already counts on. Classes whose AP varies most
+    get most of the labels.
 
     Args:
         reference: whose gain it is.
@@ -126,7 +130,7 @@ def more_for_gain(
         return {}
     needed = _NORMAL.inv_cdf(1 - error)
     seen = (gain.value + margin) / se
-    taken = max(_put_right(seen, needed), worth / se)
+    taken = max(min(_put_right(seen, needed), seen + _MOST_PUT_RIGHT), worth / se)
     factor = next(_enough(seen, taken, needed), None)
     if factor is None:
         return dict.fromkeys(objects, MOST)
