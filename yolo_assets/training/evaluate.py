@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.contracts.base import canonical_json
+from yolo_assets.contracts.class_list import ClassList
 from yolo_assets.contracts.errors import BadInputError
 from yolo_assets.contracts.evaluation import Changes, Evaluation, PairedEvaluation
 from yolo_assets.contracts.model import ONNX, ExpectedChange, Interval
@@ -88,7 +89,8 @@ def evaluate(job: EvaluateJob) -> PairedEvaluation:
         raise BadInputError(f"{folder} has no labelled object in its test split; label frames from more moments")
     roles = {"candidate": job.candidate, "champion": job.champion, "anchor": job.anchor}
     bundles = {role: load_bundle_folder(Path(path)) for role, path in roles.items() if path}
-    meaning = _meaning(bundles["candidate"])
+    manifest, lists = bundles["candidate"].manifest, [bundle.manifest.class_list for bundle in bundles.values()]
+    meaning = candidate_names(manifest.reported_names, manifest.class_list, [dataset.class_list, *lists])
     every = [*dataset.class_names, *(name for b in bundles.values() for name in b.manifest.reported_names)]
     names = list(dict.fromkeys(meaning.get(name, name) for name in every))
     test = _Frames.of(items, names, meaning)
@@ -253,14 +255,31 @@ def _evaluate_model(
     return EvaluatedModel(evaluation, measured, predictions)
 
 
-def _meaning(bundle: VerifiedBundle) -> dict[str, str]:
-    """What each name that the candidate's list of classes knows is called in it now: models and labels may be older."""
-    listed = bundle.manifest.class_list
-    if listed is None:
+def candidate_names(
+    own: Sequence[str], own_list: ClassList | None, others: Sequence[ClassList | None]
+) -> dict[str, str]:
+    """What the candidate calls the classes that labels and other models call otherwise; they may be older or newer.
+
+    Args:
+        own: names of the classes that the candidate reports.
+        own_list: its list of classes.
+        others: lists of the dataset and of other models; the newest of all says which names mean one class.
+
+    Returns:
+        By every other name the candidate's.
+    """
+    lists = [one for one in (own_list, *others) if one is not None and (own_list is None or one.id == own_list.id)]
+    if not lists:
         return {}
-    known = [name for entry in listed.classes for name in (entry.name, *entry.aliases)]
-    own = set(bundle.manifest.reported_names)
-    return {name: now for name in known if (now := listed.resolve(name)) in own and name not in own}
+    newest = max(lists, key=lambda one: one.version)
+    called: dict[str, str] = {}
+    for name in own:
+        now = newest.resolve(name)
+        if now is not None and (now not in called or name == now):  # of classes merged since, the one that stays
+            called[now] = name
+    known = [name for entry in newest.classes for name in (entry.name, *entry.aliases)]
+    meant = {name: called[now] for name in known if (now := newest.resolve(name)) is not None and now in called}
+    return {name: mine for name, mine in meant.items() if name != mine}
 
 
 def _truth(item: DatasetItem, names: Sequence[str], meaning: Mapping[str, str]) -> Detections:
