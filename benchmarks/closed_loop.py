@@ -25,9 +25,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,7 @@ from yolo_assets.storage import open_store
 from yolo_assets.training.candidates import evaluate_candidate, train_candidate
 from yolo_assets.training.spec import TrainSpec, fine_tune, starter
 from yolo_assets.vision.detections import Detections
+from yolo_assets.vision.hardware import usable_cpus
 from yolo_assets.vision.model import Model
 
 CHANGE = datetime(2026, 3, 8, 10, tzinfo=UTC)
@@ -245,6 +249,14 @@ def one_seed(seed: int, folder: Path, budgets: Sequence[int], sizes: Sizes, base
     return {**result, "curve": curve, "seconds": time.monotonic() - began}
 
 
+def kept_seed(seed: int, folder: Path, budgets: Sequence[int], sizes: Sizes, base: Mapping[str, Any]) -> dict[str, Any]:
+    """``one_seed``, or what it found in an earlier run in the same folder."""
+    kept = folder / f"seed{seed}.json"
+    if not kept.is_file():
+        kept.write_text(json.dumps(one_seed(seed, folder, budgets, sizes, base)))
+    return json.loads(kept.read_text())
+
+
 def train(registry: Registry, data: Dataset, spec: TrainSpec, work: Path) -> str:
     """The version that a training gives."""
     return train_candidate(registry, data, spec, work, nice=0).model_version
@@ -293,20 +305,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--labels", type=int, nargs="+", default=[20, 60, 180], help="budgets, the largest last")
     parser.add_argument("--quick", action="store_true", help="tiny: shows that it runs, and nothing else")
+    parser.add_argument("--processes", type=int, default=usable_cpus(), help="seeds at a time, one thread each")
     parser.add_argument("--folder", type=Path, help="keep everything there; seeds that are done are not done again")
     given = parser.parse_args()
     sizes = Sizes(24, 30, 12, 12, 1, 10) if given.quick else Sizes(240, 400, 150, 250, 8)
-    base = {"imgsz": 64 if given.quick else 160}
+    base = {"imgsz": 64 if given.quick else 160, "threads": 1}
     folder = given.folder or Path(tempfile.mkdtemp(prefix="closed-loop-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        work = partial(kept_seed, folder=folder, budgets=given.labels, sizes=sizes, base=base)
         results: list[dict[str, Any]] = []
-        for seed in range(given.seeds):
-            kept = folder / f"seed{seed}.json"
-            if not kept.is_file():
-                kept.write_text(json.dumps(one_seed(seed, folder, given.labels, sizes, base)))
-            results.append(json.loads(kept.read_text()))
-            print(f"seed {seed}: {results[-1]['seconds']:.0f} s", flush=True)
+        with ProcessPoolExecutor(given.processes, mp_context=get_context("spawn")) as pool:
+            for one in pool.map(work, range(given.seeds)):
+                results.append(one)
+                print(f"seed {one['seed']}: {one['seconds']:.0f} s", flush=True)
         show(results, given.labels)
     finally:
         if given.folder is None:
