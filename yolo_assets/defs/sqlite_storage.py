@@ -46,7 +46,7 @@ class SqliteStorage(DagsterSqliteStorage):
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         """As Dagster calls it; ``base_dir`` is ``DAGSTER_HOME``."""
         super().__init__(base_dir, inst_data)
-        self._event_log_storage = EventLog(_event_logs_directory(base_dir))
+        self._event_log_storage = SqliteEvents(_event_logs_directory(base_dir))
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: SqliteStorageConfig) -> SqliteStorage:
@@ -54,7 +54,7 @@ class SqliteStorage(DagsterSqliteStorage):
         return cls(config_value["base_dir"], inst_data)
 
 
-class EventLog(SqliteEventLogStorage):
+class SqliteEvents(SqliteEventLogStorage):
     """Dagster's event log in SQLite; the write-ahead log reaches the disk at each checkpoint, not at each event."""
 
     @contextmanager

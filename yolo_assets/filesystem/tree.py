@@ -47,7 +47,7 @@ class ArchivedFile:
 
 
 @dataclass
-class _KnownHour:
+class _ListedHour:
     """What was read of a camera-hour: its first part and one file of it, and later every file of every part."""
 
     first: ArchivedPart | None
@@ -69,7 +69,7 @@ class ArchiveTree:
         self.archive = archive
         self._most_rows = most_rows
         self._lock = threading.Lock()
-        self._hours: OrderedDict[tuple[str, Hour], _KnownHour] = OrderedDict()
+        self._hours: OrderedDict[tuple[str, Hour], _ListedHour] = OrderedDict()
         self._rows = 0
 
     def forget(self) -> None:
@@ -117,7 +117,7 @@ class ArchiveTree:
             found = None
             if first is not None and row is not None:
                 found = ArchivedFile(f"{camera_id}/{hour}/{place}", first, row)
-            self._keep(camera_id, hour, _KnownHour(first, found))
+            self._keep(camera_id, hour, _ListedHour(first, found))
             if found is not None:
                 return found
         elif known is not None and known.found is not None and known.found.path == f"{camera_id}/{hour}/{place}":
@@ -149,7 +149,7 @@ class ArchiveTree:
         for batch in in_order(_runs(files), _read_run):
             yield from batch
 
-    def _all_of(self, camera_id: str, hour: Hour) -> _KnownHour:
+    def _all_of(self, camera_id: str, hour: Hour) -> _ListedHour:
         with self._lock:
             known = self._hours.get((camera_id, hour))
             if known is not None and known.files is not None:
@@ -167,11 +167,11 @@ class ArchiveTree:
             for part, places in zip(parts, placed, strict=True)
             for row, place in places.items()
         }
-        found = _KnownHour(first, None, files, tuple(missing_parts(part.name for part in parts)))
+        found = _ListedHour(first, None, files, tuple(missing_parts(part.name for part in parts)))
         self._keep(camera_id, hour, found)
         return found
 
-    def _keep(self, camera_id: str, hour: Hour, known: _KnownHour) -> None:
+    def _keep(self, camera_id: str, hour: Hour, known: _ListedHour) -> None:
         with self._lock:
             before = self._hours.pop((camera_id, hour), None)
             if before is not None:
@@ -183,7 +183,7 @@ class ArchiveTree:
                 self._rows -= _size(oldest)
 
 
-def _size(known: _KnownHour) -> int:
+def _size(known: _ListedHour) -> int:
     return 1 + len(known.files or ())
 
 

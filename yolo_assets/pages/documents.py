@@ -38,7 +38,7 @@ FRAMES = 12
 
 
 @dataclass(frozen=True)
-class _Camera:
+class _CameraOfPage:
     """A camera of an hour, and the keys of what is stored of it."""
 
     camera_id: str
@@ -112,7 +112,7 @@ class Documents:
         step = max(1, (len(known) - 1) // max(1, most - 1))
         return known[::step][:most]
 
-    def _cameras(self, hour: Hour) -> list[_Camera]:
+    def _cameras(self, hour: Hour) -> list[_CameraOfPage]:
         tables: dict[str, list[str]] = {}
         archives: dict[str, list[ArchiveName]] = {}
         for build in (frames_key, detections_key):
@@ -122,7 +122,7 @@ class Documents:
         for name in self._places.archive.names(hour=hour):
             archives.setdefault(name.camera_id, []).append(name)
         return [
-            _Camera(camera, tuple(tables.get(camera, ())), tuple(archives.get(camera, ())))
+            _CameraOfPage(camera, tuple(tables.get(camera, ())), tuple(archives.get(camera, ())))
             for camera in sorted({*tables, *archives})
         ]
 

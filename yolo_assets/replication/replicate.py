@@ -127,7 +127,7 @@ class Replication:
         self._first, self._copy = copier.first, copier.copy
         self._late, self._report = late, report
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._pending = _Pending(copier.folder / _PENDING)
+        self._pending = _PendingArchives(copier.folder / _PENDING)
         self._done = CopyReport(self._first.url, self._copy.url)
         self._before: CopyState | None = None
         self._sweep: dict[str, str] = {}
@@ -390,7 +390,7 @@ def _chained(*iterators: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
                 yield info
 
 
-class _Pending:
+class _PendingArchives:
     """Archives that no statement names yet, in a file: a run that is killed leaves them to the next. For threads."""
 
     def __init__(self, file: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from yolo_assets.vision.detections import Detections
-from yolo_assets.vision.matching import iou_matrix, match
+from yolo_assets.vision.matching import iou_matrix, iou_of_pairs, match
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0, 1, 101)
@@ -111,7 +111,7 @@ def match_boxes(predictions: Boxes, truth: Boxes, frames: int, classes: int) -> 
     count = last - first
     row = np.repeat(np.arange(len(order)), count)
     column = by_cell[np.repeat(first - np.cumsum(count) + count, count) + np.arange(count.sum())]
-    overlap = _iou_of_pairs(predictions.xyxy[order[row]], truth.xyxy[column])
+    overlap = iou_of_pairs(predictions.xyxy[order[row]], truth.xyxy[column])
     near = overlap >= IOU_THRESHOLDS[0]
     row, column, overlap = row[near], column[near], overlap[near]
     correct = np.zeros((len(order), len(IOU_THRESHOLDS)), bool)
@@ -144,14 +144,6 @@ def _rank_within(cell: NDArray[np.int64]) -> NDArray[np.int64]:
     rank = np.empty(len(cell), np.int64)
     rank[order] = np.arange(len(cell)) - np.repeat(start, np.diff(np.append(start, len(cell))))
     return rank
-
-
-def _iou_of_pairs(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """IoU ``[n]`` of the boxes that stand side by side."""
-    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    shared = np.maximum(sides, 0).prod(axis=1)
-    union = (a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1) - shared
-    return shared / np.maximum(union, np.finfo(np.float64).tiny)
 
 
 def _greedy(

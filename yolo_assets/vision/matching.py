@@ -36,8 +36,18 @@ def iou_matrix(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     Returns:
         ``[n, m]``, 0 to 1; 0 for two boxes without area.
     """
-    x1, y1, x2, y2 = a.T[:, :, None]
-    u1, v1, u2, v2 = b.T[:, None]
+    return _overlaps(a.T[:, :, None], b.T[:, None])
+
+
+def iou_of_pairs(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """Intersection over union of the boxes that stand side by side, ``[n]``; both as for ``iou_matrix``, ``[n, 4]``."""
+    return _overlaps(a.T, b.T)
+
+
+def _overlaps(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """IoU of boxes ``[4, …]`` whose shapes go together."""
+    x1, y1, x2, y2 = a
+    u1, v1, u2, v2 = b
     width = np.minimum(x2, u2) - np.maximum(x1, u1)
     height = np.minimum(y2, v2) - np.maximum(y1, v1)
     shared = np.maximum(width, 0, out=width) * np.maximum(height, 0, out=height)

@@ -8,7 +8,7 @@ import pytest
 
 from yolo_assets.contracts.times import Hour
 from yolo_assets.defs.intake import folders as folders_module
-from yolo_assets.defs.intake.folders import Folders, Look
+from yolo_assets.defs.intake.folders import Folders, SpoolLook
 from yolo_assets.defs.intake.memory import Memory, SpoolCursor
 from yolo_assets.defs.intake.spool_diff import ClosedHour, find_changes
 from yolo_assets.spool.hours import SpoolHour, scan
@@ -40,7 +40,7 @@ def settle(folder: Path) -> None:
     os.utime(folder, (LONG_AGO, LONG_AGO))
 
 
-def look(spool: Path, known: Folders) -> Look:
+def look(spool: Path, known: Folders) -> SpoolLook:
     return known.look(scan(spool).hours, NOW)
 
 

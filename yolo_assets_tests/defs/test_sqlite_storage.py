@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from yolo_assets.defs.sqlite_storage import EventLog
+from yolo_assets.defs.sqlite_storage import SqliteEvents
 from yolo_assets.local.dagster_home import prepare_dagster_home
 
 WRITER = """
@@ -43,7 +43,7 @@ def test_an_event_does_not_wait_for_the_disk(instance: dg.DagsterInstance, refer
     if reference:
         instance = dg.DagsterInstance.from_ref(instance.get_ref())
     log = instance.event_log_storage
-    assert isinstance(log, EventLog)
+    assert isinstance(log, SqliteEvents)
     for connect in (log.index_connection, lambda: log.run_connection("a-run")):
         with connect() as connection:
             pragma = {

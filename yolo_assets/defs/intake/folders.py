@@ -62,7 +62,7 @@ class _Folder:
 
 
 @dataclass(frozen=True)
-class Look:
+class SpoolLook:
     """What a tick knows of the spool.
 
     Attributes:
@@ -92,7 +92,7 @@ class Folders:
     _known: dict[Path, _Folder] = field(default_factory=dict)
     _saved: float = 0.0
 
-    def look(self, hours: Sequence[SpoolHour], now: datetime) -> Look:
+    def look(self, hours: Sequence[SpoolHour], now: datetime) -> SpoolLook:
         """What the hours hold now: new and changed folders are read, and a few of the others.
 
         Args:
@@ -126,7 +126,7 @@ class Folders:
         if read:
             self._save()
         closed = [folder.closed for folder in fresh.values() if folder.closed is not None]
-        return Look(closed, unread, problems, read)
+        return SpoolLook(closed, unread, problems, read)
 
     def _read(self, hour: SpoolHour, now: datetime, fresh: dict[Path, _Folder], problems: list[str]) -> int:
         try:

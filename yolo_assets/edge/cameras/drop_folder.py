@@ -48,7 +48,7 @@ _REMEMBERED_TIMES = 4096
 
 
 @dataclass
-class _Waiting:
+class _WaitingFile:
     """A file that was not read yet."""
 
     size: int
@@ -88,7 +88,7 @@ class DropFolderSource:
         self._config = config
         self._now = now
         self._journal = journal
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, _WaitingFile] = {}
         self._open: set[str] = set()
         self._lock, self._settling = threading.Lock(), threading.Lock()
         self._outcomes: deque[tuple[str, str]] = deque()
@@ -191,7 +191,7 @@ class DropFolderSource:
         ready = [name for name, file in self._waiting.items() if now - file.since >= self._patience(file)]
         return sorted(ready, key=lambda name: (self._waiting[name].changed_ns, name))
 
-    def _patience(self, file: _Waiting) -> float:
+    def _patience(self, file: _WaitingFile) -> float:
         return max(_SECOND_TRY_S, 5 * self._config.settle_s) if file.tried else self._config.settle_s
 
     def _list(self) -> None:
@@ -242,7 +242,7 @@ class DropFolderSource:
         waiting = self._waiting.get(name)
         if waiting is None or (waiting.size, waiting.changed_ns) != (status.st_size, status.st_mtime_ns):
             now = time.monotonic()
-            self._waiting[name] = _Waiting(status.st_size, status.st_mtime_ns, status.st_ino, now)
+            self._waiting[name] = _WaitingFile(status.st_size, status.st_mtime_ns, status.st_ino, now)
 
     def _capture(self, name: str) -> Capture | None:
         """The picture of a complete file; None for one that is gone, or may still be written."""
@@ -274,7 +274,7 @@ class DropFolderSource:
         self._open.add(name)
         return Capture(moment, picture, origin=DroppedFile(self, name))
 
-    def _time(self, file: _Waiting, data: bytes) -> datetime:
+    def _time(self, file: _WaitingFile, data: bytes) -> datetime:
         """When the picture was taken, on the clock of the wall; no two of the last pictures have the same."""
         now, moment = self._now(), None
         if self._config.time == "exif":

@@ -84,7 +84,7 @@ class LotAnswer:
 
 
 @dataclass
-class _Camera:
+class _LotsOfCamera:
     name: str
     now: Callable[[], datetime]
     earliest: datetime
@@ -116,7 +116,7 @@ class LotBook:
     """
 
     def __init__(self, cameras: Iterable[tuple[str, Callable[[], datetime]]], path: Path) -> None:
-        self._cameras = {camera: _Camera(camera, now, _next_millisecond(now())) for camera, now in cameras}
+        self._cameras = {camera: _LotsOfCamera(camera, now, _next_millisecond(now())) for camera, now in cameras}
         self._path = path
         self.on_batch: Callable[[str, str | None, str | None, str], None] = _tell_nobody
         """Called after another batch is in force or planned: camera, the batch before, the batch, who said so."""
@@ -205,13 +205,15 @@ class LotBook:
             now = camera.now()
             return [change for change in camera.changes if change.at > now]
 
-    def _of(self, camera_id: str) -> _Camera:
+    def _of(self, camera_id: str) -> _LotsOfCamera:
         camera = self._cameras.get(camera_id)
         if camera is None:
             raise BadInputError(f"this device has no camera {camera_id}; it has {', '.join(self._cameras)}")
         return camera
 
-    def _change(self, camera: _Camera, lot: Lot, by: str, at: datetime | None, heard: Lot | None = None) -> LotAnswer:
+    def _change(
+        self, camera: _LotsOfCamera, lot: Lot, by: str, at: datetime | None, heard: Lot | None = None
+    ) -> LotAnswer:
         now = _next_millisecond(camera.now())
         asked = now if at is None else _next_millisecond(at)
         if not now - _FURTHEST_BACK <= asked <= now + _FURTHEST_AHEAD:
@@ -249,14 +251,14 @@ class LotBook:
         late = (begin - asked).total_seconds() if at is not None else 0.0
         return LotAnswer(there if there is not None and not is_new else change, late)
 
-    def _worth_keeping(self, camera: _Camera, changes: tuple[LotChange, ...]) -> tuple[LotChange, ...]:
+    def _worth_keeping(self, camera: _LotsOfCamera, changes: tuple[LotChange, ...]) -> tuple[LotChange, ...]:
         """Without what no frame can ask for any more; the lock is held."""
         if camera.newest is None:
             return changes
         oldest = camera.in_force(camera.newest.captured_at - _KEPT)
         return tuple(change for change in changes if oldest is None or change.at >= oldest.at)
 
-    def _set_back(self, camera: _Camera, before: datetime, after: datetime) -> bool:
+    def _set_back(self, camera: _LotsOfCamera, before: datetime, after: datetime) -> bool:
         """The camera's time went back: what was in front of it then still is. The lock is held.
 
         Returns:
