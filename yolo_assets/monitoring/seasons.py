@@ -19,6 +19,8 @@ from yolo_assets.contracts.shifts import ShiftPlan
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
+_STEPS_COUNT = 24.0
+"""As so many hours the steps between neighbours count, beside the hours that share a slot."""
 _DIFFERENT = 4.0
 """Standard errors between slots that are seasons of their own."""
 
@@ -82,8 +84,9 @@ def learn_seasons(signals: Sequence[tuple[Floats, float]], slots: Slots) -> Numb
         hours = has.astype(float) @ member
         centre = filled @ member / np.maximum(hours, 1)
         squares = (filled**2) @ member - hours * centre**2
-        freedom = np.maximum(hours.sum(1) - (hours > 0).sum(1), 1)
-        deviation = np.sqrt(np.maximum(squares, 0).sum(1) / freedom)
+        freedom = hours.sum(1) - (hours > 0).sum(1)
+        spread = (np.maximum(squares, 0).sum(1) + _STEPS_COUNT * _step_variance(values)) / (freedom + _STEPS_COUNT)
+        deviation = np.sqrt(spread)
         number.append(hours)
         mean.append(centre)
         error.append(np.maximum(deviation, least))
@@ -106,6 +109,16 @@ def learn_seasons(signals: Sequence[tuple[Floats, float]], slots: Slots) -> Numb
         # A weekend that is not known to be different is judged only when it was seen.
         found[row] = np.where(covered[row], np.tile(day, 2), -1)
     return found
+
+
+def _step_variance(values: Floats) -> Floats:
+    """Variance ``[n]`` of an hour around its time of the day, from the steps between neighbouring hours.
+
+    It is known when no slot was seen twice, as in a reference of a working day and a weekend day.
+    """
+    steps = np.diff(values, axis=1) ** 2
+    has = np.isfinite(steps)
+    return np.where(has, steps, 0.0).sum(axis=1) / np.maximum(has.sum(axis=1), 1) / 2
 
 
 def _weekends_differ(hours: Floats, mean: Floats, deviation: Floats) -> bool:
