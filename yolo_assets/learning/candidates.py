@@ -260,7 +260,7 @@ class _Scan:
         """
         unread = dict(members)
         drawn_from = max(min(_DRAWN_FROM * pool, len(tabled)), 1)
-        sizes = {"n": math.ceil(pool / drawn_from), "share": drawn_from / max(len(tabled), 1)}
+        sizes = {"n": math.ceil(pool / drawn_from), "millionth": math.ceil(1e6 * drawn_from / max(len(tabled), 1))}
         for first, last in _stretches(tabled):
             inside = {one: unread.pop(one) for one in list(unread) if first <= one[1].start < last}
             try:
@@ -444,7 +444,7 @@ FROM frames WHERE {_IN_TIME} GROUP BY ALL
 _LOOKED_AT = """
 CREATE TEMP TABLE looked_at AS
 SELECT camera_id, hour FROM seen WHERE saved > 0 AND (
-    hash(camera_id, hour, {seed}) % 1000000 < {share} * 1000000
+    hash(camera_id, hour, {seed}) % 1000000 < {millionth}
     OR camera_id IN (FROM drifted)
     OR (saved < frames AND (camera_id, hour) IN (SELECT (camera_id, hour) FROM wanted))
     OR (camera_id, hour) IN (SELECT (camera_id, hour) FROM listed)

@@ -142,3 +142,11 @@ def test_of_one_object_one_frame_and_none_of_an_object_that_was_asked_for(tmp_pa
     objects = [name for path in chosen for name in of_path[path]]
     assert pool.by_object and asked.objects
     assert len(objects) == len(set(objects)) == HOURS * 6 - 1 and not {*asked.objects} & {*objects}
+
+
+@pytest.mark.parametrize("cameras", [3, 7, 11])
+def test_any_number_of_camera_hours_can_be_drawn_from(tmp_path: Path, cameras: int) -> None:
+    """The share that is looked into has no end in decimal figures, and must not overflow those of DuckDB."""
+    plant = Plant(tmp_path, {f"cam{number}": [100.0] for number in range(cameras)}).build()
+    drawn = plant.pool(pool=1)
+    assert drawn.frames == cameras * FRAMES and drawn.candidates
