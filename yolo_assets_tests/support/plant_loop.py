@@ -20,7 +20,7 @@ import orjson
 from yolo_assets.archive.archive import Archive
 from yolo_assets.archive.restore.writing import restore
 from yolo_assets.catalog.read import query
-from yolo_assets.contracts.names import LABELS_INBOX, annotation_key
+from yolo_assets.contracts.names import LABELS_INBOX, TRAIL, annotation_key
 from yolo_assets.contracts.signing import Signer, TrustedKeys
 from yolo_assets.contracts.times import Hour, format_time
 from yolo_assets.definitions import defs
@@ -105,16 +105,17 @@ class PlantLoop:
         """How often an asset was materialized."""
         return len(self.instance.fetch_materializations(dg.AssetKey(asset), limit=99).records)
 
-    def shape(self, *, catalog_versions: bool = True) -> list[str]:
+    def shape(self, *, every_try: bool = True) -> list[str]:
         """Every key of both roots, hashes and times masked, and the rows of the newest catalog.
 
         Two loops that did the same have the same list.
 
         Args:
-            catalog_versions: count its files; an outage makes one publication of those that fall due together.
+            every_try: count versions of the catalog and entries of the audit trail, too. An outage makes one
+                publication of those that fall due together; a release that is tried again has an entry for each try.
         """
         keys = [(root, info.key) for root in ("archive", "store") for info in self._root(root).list("")]
-        counted = [_masked(root, key) for root, key in keys if catalog_versions or not key.endswith(".duckdb")]
+        counted = [_masked(root, key) for root, key in keys if every_try or not _is_of_a_try(key)]
         return sorted(counted + self._catalogued())
 
     def _catalogued(self) -> list[str]:
@@ -124,6 +125,10 @@ class PlantLoop:
 
     def _root(self, name: str) -> ObjectStore:
         return open_backend((self.home / name).as_uri())
+
+
+def _is_of_a_try(key: str) -> bool:
+    return key.endswith(".duckdb") or key.startswith(TRAIL)
 
 
 def _masked(root: str, key: str) -> str:
