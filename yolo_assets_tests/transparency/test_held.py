@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-
-import pytest
 
 from yolo_assets.archive.archive import Archive
 from yolo_assets.contracts.errors import SignatureError
@@ -26,14 +23,6 @@ from yolo_assets_tests.transparency.logged_plant import MORNING, LoggedPlant, lo
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    made = Authority(tmp_path / "authority")
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
 
 
 def revoked(plant: LoggedPlant, home: Path, at: datetime) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,14 +14,6 @@ from yolo_assets.transparency.timestamps import AuthorityError, load_roots, requ
 from yolo_assets.transparency.verification import Others, verify_history
 from yolo_assets_tests.transparency.authority import Authority, openssl
 from yolo_assets_tests.transparency.logged_plant import LoggedPlant
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    made = Authority(tmp_path / "authority")
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
 
 
 def test_a_checkpoint_is_stamped_and_openssl_verifies_it(authority: Authority, tmp_path: Path) -> None:

@@ -42,11 +42,11 @@ def checkpoint(archive: ArchiveOption = None, store: StoreOption = None, as_json
     signer = Signer.load(located.archiver_key)
     writable = Archive(open_store(located.archive_url, memory=located.known_stores), reading.trusted)
     with progress("signing"):
-        with open_catalog(open_store(located.store_url), cache=located.home / "cache" / "catalog") as connection:
+        root = open_store(located.store_url)
+        with open_catalog(root, cache=located.home / "cache" / "catalog") as connection:
             check_archive(connection, located.archive_url)
             receipts = [KnownReceipt(*row) for row in receipt_hashes(connection)]
-        trail = AuditTrail(open_store(located.store_url, memory=located.known_stores)).head()
-        made = make_checkpoint(writable, signer, receipts, utc_now(), trail)
+        made = make_checkpoint(writable, signer, receipts, utc_now(), AuditTrail(root).head())
     trouble: list[str] = []
     collected = stamped = 0
     try:
