@@ -29,7 +29,7 @@ from yolo_assets.contracts.times import format_time
 from yolo_assets.runtime.processes import ChildProcess, last_line
 
 DEVICE = "box01"
-WATCH_SECONDS = 20
+WATCH_SECONDS = 15
 """Length of the watch window, shorter than the agent's own: a demo wants to see the end of it."""
 PAGE_PORT = 8080
 

@@ -27,7 +27,7 @@ class WatchWindow(Section):
     """After the switch the new model is compared with the old one, which stays warm; what fails is reverted."""
 
     seconds: float = Field(default=60.0, ge=0, le=86400, description="length of the window; 0: no window")
-    min_frames: int = Field(default=30, ge=1, le=100_000, description="nothing is decided on fewer frames")
+    min_frames: int = Field(default=30, ge=1, le=100_000, description="nothing is decided on fewer frames that differ")
     share: float = Field(default=0.1, gt=0, le=1, description="share of one processor core that is spent on comparing")
     max_error_rate: float = Field(
         default=0.02, ge=0, le=1, description="share of the frames on which only the new model fails"

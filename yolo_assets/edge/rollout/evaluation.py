@@ -20,6 +20,7 @@ from yolo_assets.contracts.model import ExpectedChange, ModelManifest
 from yolo_assets.edge.config.rollout import Shadow, WatchWindow
 from yolo_assets.edge.rollout.headroom import out_of_memory
 from yolo_assets.edge.rollout.request import UnfitError
+from yolo_assets.edge.rollout.scenes import SceneChanges
 from yolo_assets.edge.rollout.tap import FrameTap, InferenceFailure, LiveTap
 from yolo_assets.edge.serving.loaded_model import LoadedModel
 from yolo_assets.edge.serving.slot import Slot
@@ -337,19 +338,27 @@ class Trial:
         self.comparison = ModelComparison(self._common.names)
         self._limits = limits
         self._expected = expected
+        self._scenes = SceneChanges()
         self._old_p99 = percentile(old_ms, 0.99) if len(old_ms) >= limits.min_frames else None
         self._checked = self._own_failures = 0
         self._pairs: tuple[list[float], list[float]] | None = None  # seconds of old and new, while confirming
         self._next_latency = limits.min_frames
 
     def compare(self, result: Result) -> str | None:
-        """Run the old model on a frame that the new one has processed; what is outside its limits, or None."""
+        """Run the old model on a frame that the new one has processed; what is outside its limits, or None.
+
+        What a camera still shows counts once: the same scene again says nothing new about either model.
+        """
+        is_new = self._scenes.is_new(result.camera_id, result.frame.for_model)
+        if not is_new and self._pairs is None:
+            return None
         with self.reference.held() as held:
             if not held:
                 return None
             old = timed(self.reference.model, result.frame.for_model, self._pairs[0] if self._pairs else [])
-        new = Detections.from_records(result.detections, self.subject.model.manifest.record_names)
-        self.comparison.add(self._common.of(old), self._common.of(new))
+        if is_new:
+            new = Detections.from_records(result.detections, self.subject.model.manifest.record_names)
+            self.comparison.add(self._common.of(old), self._common.of(new))
         if self._pairs is not None:
             with self.subject.held() as held:
                 if held:

@@ -119,7 +119,7 @@ class Watcher:
             f"{compared.agreement:.1%} with {trial.reference.label} on {compared.frames} frames"
         )
         if compared.frames < self._limits.min_frames:
-            reason += f"; too few to compare detections, {self._limits.min_frames} are needed"
+            reason += f"; too few different scenes to compare detections, {self._limits.min_frames} are needed"
         if self._confirm(trial.subject, reason) and not self._stop.is_set():
             self.watch_canary(self._cameras)
         return True

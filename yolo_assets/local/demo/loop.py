@@ -44,7 +44,7 @@ _SMALL = {
 }
 RECIPE = {
     "starter": {**_SMALL, "epochs": 8, "lr0": 0.002},
-    "fine_tune": {**_SMALL, "batch": 16, "epochs": 4, "lr0": 0.002, "threads": 1},
+    "fine_tune": {**_SMALL, "batch": 16, "epochs": 3, "lr0": 0.002, "threads": 1},
 }
 """Small pictures and few epochs: minutes on two cores. A plant's recipe is larger.
 
@@ -65,7 +65,8 @@ class DemoPlan:
         seed: of the line; the same seed shows the same plates.
         first: the hour that is recorded before there is a model.
         starter_frames: of each camera in that hour.
-        fps: of each camera, frames a second of real time.
+        fps: of each camera, frames a second of real time; at this speed a camera's frames are more than half a minute
+            of simulated time apart, so that no two show the same object.
         speed: simulated seconds per second.
         starter_labels: frames labelled for the starter model.
         changed_labels: frames labelled after the change.
@@ -75,15 +76,18 @@ class DemoPlan:
     cameras: int = 3
     seed: int = 7
     starter_frames: int = 200
-    fps: float = 7.5
+    fps: float = 6.0
     speed: float = 200.0
     starter_labels: int = 400
-    changed_labels: int = 300
+    changed_labels: int = 200
 
     @classmethod
     def now(cls) -> DemoPlan:
-        """Starts sixteen hours ago: enough simulated time for the slowest machine, and never in the future."""
-        return cls(first=Hour.of(utc_now()).next(-16))
+        """Starts a day ago: enough simulated time for a machine that takes three times as long.
+
+        Simulated time that caught up with the present would go on at its speed: the parts would all but stand still.
+        """
+        return cls(first=Hour.of(utc_now()).next(-24))
 
     @property
     def agent_start(self) -> datetime:

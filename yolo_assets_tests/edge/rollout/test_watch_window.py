@@ -114,6 +114,30 @@ def test_a_scene_that_changes_does_not_count_against_a_model(plant: Plant) -> No
         until(lambda: box.events()[-1] == ("line/2", "committed"))
 
 
+def test_a_scene_that_stands_still_counts_once(plant: Plant) -> None:
+    """The belt is stopped: forty frames of one part say no more about a model than one."""
+    import cv2
+
+    plant.register("1")
+    plant.register("2", most=4)
+    plant.promote("1")
+    view = camera(plant, folder="still")
+    first, *others = sorted((plant.root / "still").iterdir())
+    scene = cv2.imread(str(first))
+    assert scene is not None
+    for seed, other in enumerate(others):
+        noise = np.random.default_rng(seed).integers(-4, 5, scene.shape)
+        cv2.imwrite(str(other), np.clip(scene + noise, 0, 255).astype(np.uint8))
+    with LiveBox(plant, [view], watch=WATCH) as box:
+        box.serve("1")
+        plant.promote("2")
+        box.wait_event("switched")
+        until(lambda: not box.state.primary.on_trial)
+        event = box.agent.swaps.events()[-1]
+        assert event.result == "committed" and box.serving == "2"
+        assert "on 1 frames; too few different scenes to compare detections, 20 are needed" in event.reason
+
+
 class Failing:
     """Works on everything but live frames of one size."""
 
