@@ -203,10 +203,25 @@ def _allowances(expected: ExpectedChange | None) -> tuple[float, float, float]:
     if expected is None:
         return 1.0, 1.0, 0.0
     more = _times(expected.old_right, expected.new_right)
-    fewer = _times(expected.new_wrong, expected.old_wrong)
+    fewer = max(_times(expected.new_wrong, expected.old_wrong), _times_invented(expected))
     missed = 1 - expected.old_right / expected.new_right if more > 1 else 0.0
     invented = expected.old_wrong / (expected.old_right + expected.old_wrong) if fewer > 1 else 0.0
     return more, fewer, max(missed, invented)
+
+
+def _times_invented(expected: ExpectedChange) -> float:
+    """How many times what it finds rightly the old model reports in all, at least; 1 unless it is surely less precise.
+
+    A new model may report as few boxes as the old one reports rightly: all others say nothing about it.
+    """
+    old, new = expected.old_right + expected.old_wrong, expected.new_right + expected.new_wrong
+    if not old or not new:
+        return 1.0
+    right = (expected.old_right + expected.new_right) / (old + new)
+    spread = math.sqrt(right * (1 - right) * (1 / old + 1 / new))
+    if expected.new_right / new - expected.old_right / old <= _SURE * spread:
+        return 1.0
+    return 1 / _at_most(expected.old_right, old)
 
 
 def _times(small: int, large: int) -> float:
@@ -219,6 +234,13 @@ def _times(small: int, large: int) -> float:
 def _at_least(count: int) -> float:
     """The smallest mean of which so many are no surprise (Poisson, in Wilson and Hilferty's approximation)."""
     return count * max(0.0, 1 - 1 / (9 * count) - _SURE / (3 * math.sqrt(count))) ** 3 if count else 0.0
+
+
+def _at_most(count: int, of: int) -> float:
+    """The largest share of which so many of so many are no surprise (Wilson)."""
+    share, sure = count / of, _SURE**2
+    spread = _SURE * math.sqrt(share * (1 - share) / of + sure / (4 * of**2))
+    return (share + sure / (2 * of) + spread) / (1 + sure / of)
 
 
 def _percent(new: int, old: int) -> str:

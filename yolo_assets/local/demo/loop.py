@@ -30,7 +30,7 @@ from yolo_assets.simulator.labeller import label_batch
 from yolo_assets.spool.hours import list_hours
 from yolo_assets.storage import open_store
 
-GRACE_SECONDS = 5
+GRACE_SECONDS = 3
 """The agent writes to its open hour all the time; an hour that is quiet for so long is closed."""
 
 _SMALL = {
@@ -77,17 +77,17 @@ class DemoPlan:
     seed: int = 7
     starter_frames: int = 200
     fps: float = 6.0
-    speed: float = 200.0
-    starter_labels: int = 400
+    speed: float = 240.0
+    starter_labels: int = 370
     changed_labels: int = 200
 
     @classmethod
     def now(cls) -> DemoPlan:
-        """Starts a day ago: enough simulated time for a machine that takes three times as long.
+        """Starts 26 hours ago: enough simulated time for a machine that takes two and a half times as long.
 
         Simulated time that caught up with the present would go on at its speed: the parts would all but stand still.
         """
-        return cls(first=Hour.of(utc_now()).next(-24))
+        return cls(first=Hour.of(utc_now()).next(-26))
 
     @property
     def agent_start(self) -> datetime:

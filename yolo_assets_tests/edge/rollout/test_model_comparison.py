@@ -124,6 +124,15 @@ def test_fewer_boxes_are_expected_where_the_old_model_invents_them() -> None:
     assert compared(9, 2).outside_limits(**LIMITS, expected=missing) is not None, "worse is never a reason"
 
 
+def test_a_model_that_is_nearly_always_wrong_is_no_measure_for_the_number_of_boxes() -> None:
+    """On few fresh frames the numbers of wrong boxes are not surely apart, and yet one is right and the other is not."""
+    useless, equal = expecting((1, 37), (16, 17)), expecting((16, 17), (17, 16))
+    assert compared(12, 5).outside_limits(**LIMITS) is not None
+    assert compared(12, 5).outside_limits(**LIMITS, expected=equal) is not None
+    assert compared(12, 5).outside_limits(**LIMITS, expected=useless) is None
+    assert compared(12, 1).outside_limits(**LIMITS, expected=useless) is not None, "fewer than the old one has right"
+
+
 def test_the_classes_of_a_wrong_model_are_not_compared() -> None:
     comparison = ModelComparison(CLASSES)
     for number in range(20):
