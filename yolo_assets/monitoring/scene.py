@@ -2,10 +2,14 @@
 
 The median of some frames of an hour leaves out what moves. Its edges are compared with those of an hour of the
 reference by phase correlation: light changes edges little, and the peak tells the distance to a part of a pixel.
+
+In front of some cameras nothing stands still: a web of steel or paper fills the whole picture. What such a camera looks
+at cannot be told, and nothing is said: parts of one hour's frames do not even agree among themselves.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +32,8 @@ FRAMES = 9
 """Frames of an hour that are looked at."""
 _CLEAR = 0.06
 """Response of the correlation below which two scenes have too little in common to tell a distance."""
+_STANDS = 0.01
+"""Share of the longer side by which what stands still may differ between parts of one hour's frames."""
 _LIT = 25.0
 _TEXTURE = 2.0
 """Mean strength of edges below which there is nothing to compare."""
@@ -60,19 +66,29 @@ def scene_of(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
         pictures: BGR, uint8 ``[h, w, 3]``, all of one size but for those that are left out.
 
     Returns:
-        Grey, uint8, the longer side ``LONG_SIDE``; None with fewer than three pictures.
+        Grey, uint8, the longer side ``LONG_SIDE``; None with fewer than three pictures, or where nothing stands still.
     """
     import cv2
 
-    small = []
+    small = list[NDArray[np.uint8]]()
     for picture in pictures:
         height, width = picture.shape[:2]
         scale = LONG_SIDE / max(height, width)
         size = (max(round(width * scale), 8), max(round(height * scale), 8))
         grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-        small.append(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
+        small.append(np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8))
     same = [item for item in small if item.shape == small[0].shape]
-    return np.median(np.stack(same), axis=0).astype(np.uint8) if len(same) >= 3 else None
+    if len(same) < 3:
+        return None
+    scene, thirds = _median(same), [_median(same[part::3]) for part in range(3)]
+    # Dark and smooth scenes are told apart by those who compare them.
+    shifts = [scene_shift(one, other) for one, other in itertools.combinations(thirds, 2)]
+    distances = [shift.distance for shift in shifts if shift is not None]
+    return scene if all(distance is not None and distance <= _STANDS for distance in distances) else None
+
+
+def _median(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return np.median(np.stack(pictures), axis=0).astype(np.uint8)
 
 
 def scene_shift(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> SceneShift | None:
@@ -113,7 +129,8 @@ def hour_shift(
         begins: first hour of the reference.
 
     Returns:
-        Share of the longer side; None where it cannot be told: no picture can be read, it is dark, or too smooth.
+        Share of the longer side; None where it cannot be told: no picture can be read, it is dark or too smooth, or
+        nothing in it stands still.
     """
     import cv2
 

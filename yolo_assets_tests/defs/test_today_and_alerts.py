@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 import pytest
@@ -11,6 +11,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from yolo_assets.alerts.state import FILE, AlertState
+from yolo_assets.contracts.camera_states import CameraState, CameraStates, StandingFault
 from yolo_assets.contracts.errors import UserError
 from yolo_assets.contracts.fleet import CameraHeartbeat, Heartbeat
 from yolo_assets.contracts.names import fleet_key, today_page_key
@@ -23,8 +24,11 @@ from yolo_assets.defs.release.sensors import fleet_sensor
 from yolo_assets.defs.resources import Locations
 from yolo_assets.defs.today import look as look_module
 from yolo_assets.defs.today.sensors import today_sensor
+from yolo_assets.defs.today.shown import CAUSES
 from yolo_assets.local.driver import Graph
+from yolo_assets.monitoring.states import keep_camera_states
 from yolo_assets.storage import open_store
+from yolo_assets.today.summary import ReasonKey
 from yolo_assets_tests.defs.hours_in_spool import write_hour
 from yolo_assets_tests.support.listeners import Web, web
 
@@ -121,6 +125,26 @@ def test_what_is_wrong_is_in_place_and_leads_on(
     assert f"[frames](https://ui.plant/pages/hours/{hour.key}#cam02)" in line
     assert "[live page](https://box7.plant)" in line
     assert made["page"] == "https://ui.plant/pages/today" and len(made["wrong"]) < 1000
+
+
+def test_a_camera_whose_picture_is_bad_is_in_the_table_and_its_sentence_stands_above(
+    home: Path, graph: Graph, receiver: Web
+) -> None:
+    hour = Hour.of(utc_now()).next(-1)
+    write_hour(home / "spool", "cam01", hour)
+    write_hour(home / "spool", "cam01", hour.next(), frames=2)
+    fault = StandingFault(kind="blurred", sentence="cam01 is blurred since today. Clean the lens.", since=hour.start)
+    sick = CameraState(camera_id="cam01", last_hour=hour.start, frames=4, faults=(fault,))
+    keep_camera_states(open_store((home / "store").as_uri()), CameraStates(hour=hour.start, cameras=(sick,)))
+    made, _ = tick(graph, today_sensor).asset_events
+    shown = {name: getattr(value, "value", value) for name, value in made.metadata.items()}
+    row = rows(shown)["cam01"]
+    assert (row["status"], row["cause"], shown["sick"]) == ("sick", "its picture is bad", 1)
+    assert "Clean the lens" in shown["wrong"]
+
+
+def test_every_cause_has_a_short_form_for_the_table() -> None:
+    assert set(CAUSES) == set(get_args(ReasonKey))
 
 
 def test_today_is_a_view_that_newer_inputs_do_not_make_stale(home: Path, graph: Graph, receiver: Web) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from yolo_assets.monitoring.scene import scene_of, scene_shift
+from yolo_assets.simulator.weld_line import WeldLine
 
 Picture = NDArray[np.uint8]
 
@@ -51,6 +54,15 @@ def test_a_moved_camera_is_seen_and_how_far(right: int, down: int) -> None:
 def test_other_parts_light_and_dirt_are_no_move(change: dict[str, float]) -> None:
     shift = scene_shift(scene(), scene(seed=3, **change))
     assert shift is not None and shift.distance is not None and shift.distance < 0.005
+
+
+def test_nothing_is_said_where_the_whole_picture_moves() -> None:
+    """A line on which each frame shows another plate from edge to edge: an hour's frames have no scene in common."""
+    line, start = WeldLine(), datetime(2026, 3, 2, tzinfo=UTC)
+    for hour in range(6):
+        moments = [start + timedelta(hours=hour, seconds=400 * number) for number in range(9)]
+        for camera in line.cameras:
+            assert scene_of([line.draw(camera, moment).image for moment in moments]) is None
 
 
 def test_nothing_is_said_of_dark_smooth_or_too_few_pictures() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = {"camera": str, "status": str, "frames": int, "last frame": str, "hours": str, "cause": str}
 """Few, and without long words: a word that the UI cannot break makes the table wider than the page."""
-_SHORT: dict[ReasonKey, str] = {
+CAUSES: dict[ReasonKey, str] = {
     "never": "never sent a frame",
     "absent": "sends no frames",
     "stopped": "sends no frames",
@@ -31,6 +31,7 @@ _SHORT: dict[ReasonKey, str] = {
     "unread": "not known",
     "late": "waits for the archive",
     "missing": "hours without frames",
+    "sick": "its picture is bad",
     "good": "",
 }
 """The cause in the table. The sentence stands in place for the first ones that are wrong, and on the wall page."""
@@ -128,7 +129,7 @@ def _row(camera: CameraToday, found: Today, words: TodayWording) -> dict[str, An
         "frames": camera.frames,
         "last frame": words.last_frame(camera, found.now),
         "hours": ", ".join(hours),
-        "cause": _SHORT[camera.reason.key].format(**camera.reason.fields).replace("_", " "),
+        "cause": CAUSES[camera.reason.key].format(**camera.reason.fields).replace("_", " "),
     }
 
 
