@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -245,12 +244,12 @@ def _examine(
     """What is kept of an image; one that did not change since the version before is not read again."""
     if before is not None and _unchanged(image, before):
         return _ImageFacts(before.dhash, before.hard, before.object_ids, before.batch_id)
-    bgr = decode_image(source.read(image), image.image_path)
-    if bgr.shape[:2] != (image.height, image.width):
+    grey = decode_image(source.read(image), image.image_path, grey=True)
+    if grey.shape != (image.height, image.width):
         raise IntegrityError(f"{image.image_path} is not a picture of {image.width}x{image.height}; remove its labels")
     objects = _tabled_objects(image, tabled) if tabled is not None else ()
     batch = tabled.batch_id if tabled is not None else None
-    return _ImageFacts(dhash(bgr), hard_reasons(bgr, image.boxes), objects, batch)
+    return _ImageFacts(dhash(grey), hard_reasons(grey, image.boxes), objects, batch)
 
 
 def _tabled_objects(image: LabelledImage, tabled: TabledFrame) -> tuple[str, ...]:
@@ -276,14 +275,13 @@ def _split_frame(image: LabelledImage, facts: _ImageFacts, golden: Collection[st
     )
 
 
-def hard_reasons(bgr: NDArray[np.uint8], boxes: Iterable[LabelBox]) -> tuple[HardReason, ...]:
+def hard_reasons(grey: NDArray[np.uint8], boxes: Iterable[LabelBox]) -> tuple[HardReason, ...]:
     """Why a frame is a hard case, on which a candidate must not get worse; empty when it is none.
 
     Args:
-        bgr: uint8 ``[H, W, 3]``.
+        grey: uint8 ``[H, W]``.
         boxes: its labels, pixels.
     """
-    grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY).astype(np.float32)
     height, width = grey.shape
     reasons: set[HardReason] = set()
     for box in boxes:
@@ -292,8 +290,8 @@ def hard_reasons(bgr: NDArray[np.uint8], boxes: Iterable[LabelBox]) -> tuple[Har
             reasons.add("small")
         left, top, right, bottom = int(x1), int(y1), int(np.ceil(x2)), int(np.ceil(y2))
         margin = max(4, min(right - left, bottom - top) // 2)
-        inside = grey[top:bottom, left:right]
-        outer = grey[max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin]
+        inside = grey[top:bottom, left:right].astype(np.float32)
+        outer = grey[max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin].astype(np.float32)
         ring = (outer.sum() - inside.sum()) / max(outer.size - inside.size, 1)
         if outer.size > inside.size and abs(float(inside.mean() - ring)) < LOW_CONTRAST > float(inside.std()):
             reasons.add("low_contrast")

@@ -62,10 +62,12 @@ def _manifest(store: ObjectStore, images: tuple[LabelledImage, ...], digest: str
     if not names:
         raise BadInputError("every picture of the label file is a background; label objects, or leave --labels out")
     decoded = {
-        image.sha256: decode_image(store.get(dataset_image_key(image.sha256, image.image_path)), image.image_path)
+        image.sha256: decode_image(
+            store.get(dataset_image_key(image.sha256, image.image_path)), image.image_path, grey=True
+        )
         for image in images
     }
-    hashes = {sha256: dhash(bgr) for sha256, bgr in decoded.items()}
+    hashes = {sha256: dhash(grey) for sha256, grey in decoded.items()}
     unique = {image.sha256: image for image in images}
     frames = [
         SplitFrame(

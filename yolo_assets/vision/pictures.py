@@ -48,7 +48,9 @@ def check_file_size(size: int, name: str) -> None:
         raise TooManyPixelsError(f"{plain(name)} is larger than {MOST_BYTES >> 30} GiB; make it smaller")
 
 
-def decode_image(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
+def decode_image(
+    data: bytes, name: str, most_pixels: int = MOST_PIXELS, *, grey: bool = False
+) -> NDArray[np.uint8]:
     """A picture file as BGR uint8 ``[h, w, 3]``, upright: its EXIF orientation is applied, as a viewer shows it.
 
     JPEG, PNG, WebP, BMP and TIFF, known by their content and not by their name. Of several pages or pictures the
@@ -58,6 +60,7 @@ def decode_image(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> NDAr
         data: the whole file.
         name: what messages call it.
         most_pixels: width times height that are unpacked.
+        grey: uint8 ``[h, w]`` instead, for which a JPEG is unpacked in half the time.
 
     Raises:
         NoImageError: empty, or not in one of these formats.
@@ -76,12 +79,12 @@ def decode_image(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> NDAr
     elif head.format == "PNG":
         data = _plain_png(data, shown)
     _quiet_opencv()
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = (cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError):
         picture = None
-    if picture is None or picture.dtype != np.uint8 or picture.ndim != 3:
+    if picture is None or picture.dtype != np.uint8 or picture.ndim != (2 if grey else 3):
         raise BadInputError(
             f"{shown} is a {head.format} that cannot be unpacked: it is cut off, broken or of a rare kind; "
             "copy it again, or save it as 8-bit JPEG or PNG"

@@ -268,9 +268,9 @@ def test_no_labels_and_only_backgrounds_are_errors_with_advice(world):
 
 
 def test_hard_cases_are_small_or_faint():
-    picture = np.full((256, 320, 3), 120, np.uint8)
-    cv2.rectangle(picture, (40, 40), (100, 90), (200, 200, 200), -1)
-    cv2.rectangle(picture, (150, 40), (210, 90), (125, 125, 125), -1)
+    picture = np.full((256, 320), 120, np.uint8)
+    cv2.rectangle(picture, (40, 40), (100, 90), 200, -1)
+    cv2.rectangle(picture, (150, 40), (210, 90), 125, -1)
 
     def box(*xyxy):
         return LabelBox.model_validate({"bbox": xyxy, "class": "crack"})
@@ -278,7 +278,7 @@ def test_hard_cases_are_small_or_faint():
     assert hard_reasons(picture, [box(40, 40, 101, 91)]) == ()
     assert hard_reasons(picture, [box(150, 40, 211, 91)]) == ("low_contrast",)
     assert hard_reasons(picture, [box(40, 40, 50, 91)]) == ("small",)
-    large = np.random.default_rng(0).integers(0, 255, (2160, 3840, 3), np.uint8)
+    large = np.random.default_rng(0).integers(0, 255, (2160, 3840), np.uint8)
     assert hard_reasons(large, [box(400, 400, 500, 500)]) == ()  # 2.6 % of the frame's width, and plain to see
     assert hard_reasons(large, [box(400, 400, 430, 500)]) == ("small",)
 

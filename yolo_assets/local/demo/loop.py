@@ -44,7 +44,7 @@ _SMALL = {
 }
 RECIPE = {
     "starter": {**_SMALL, "epochs": 8, "lr0": 0.002},
-    "fine_tune": {**_SMALL, "batch": 16, "epochs": 3, "lr0": 0.002, "threads": 1},
+    "fine_tune": {**_SMALL, "epochs": 4, "lr0": 0.002, "threads": 1},
 }
 """Small pictures and few epochs: minutes on two cores. A plant's recipe is larger.
 
@@ -78,7 +78,7 @@ class DemoPlan:
     starter_frames: int = 200
     fps: float = 6.0
     speed: float = 240.0
-    starter_labels: int = 370
+    starter_labels: int = 340
     changed_labels: int = 200
 
     @classmethod

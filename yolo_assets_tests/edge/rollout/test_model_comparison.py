@@ -125,7 +125,7 @@ def test_fewer_boxes_are_expected_where_the_old_model_invents_them() -> None:
 
 
 def test_a_model_that_is_nearly_always_wrong_is_no_measure_for_the_number_of_boxes() -> None:
-    """On few fresh frames the numbers of wrong boxes are not surely apart, and yet one is right and the other is not."""
+    """On few fresh frames the wrong boxes are not surely more, and yet one model is right and the other is not."""
     useless, equal = expecting((1, 37), (16, 17)), expecting((16, 17), (17, 16))
     assert compared(12, 5).outside_limits(**LIMITS) is not None
     assert compared(12, 5).outside_limits(**LIMITS, expected=equal) is not None
