@@ -145,18 +145,24 @@ def build_dataset(
     images_of = _ImageSource(store, archive)
     before = {item.sha256: item for item in previous.manifest.items} if previous else {}
     facts: dict[str, _ImageFacts] = {}
-    new = [image for image in images if not _unchanged(image, before.get(image.sha256))]
+    new: list[LabelledImage] = []
+    for image in images:
+        item = before.get(image.sha256)
+        if item is not None and (item.boxes, item.image_path) == (image.boxes, image.image_path):
+            facts[image.sha256] = _ImageFacts(item.dhash, item.hard, item.object_ids, item.batch_id)
+        else:
+            new.append(image)
     tabled = tabled_frames(store, [i.image_path for i in new if i.camera_id and i.image_path.count("/") == 2])
 
     def examine(image: LabelledImage) -> _ImageFacts | str:
         try:
-            return _examine(image, before.get(image.sha256), images_of, tabled.get(image.image_path))
+            return _examine(image, images_of, tabled.get(image.image_path))
         except (BadInputError, IntegrityError) as error:  # this image's own fault; a store that is away is not
             return str(error)
 
     with ThreadPoolExecutor(_READERS) as pool:
-        for first in range(0, len(images), _AT_ONCE):
-            part = images[first : first + _AT_ONCE]
+        for first in range(0, len(new), _AT_ONCE):
+            part = new[first : first + _AT_ONCE]
             for image, told in zip(part, pool.map(examine, part), strict=True):
                 if isinstance(told, str):
                     unusable[image.image_path] = told
@@ -234,16 +240,8 @@ class _ImageSource:
             return self._archived.read(FrameLocation(image.source, image.sha256))
 
 
-def _unchanged(image: LabelledImage, before: DatasetItem | None) -> bool:
-    return before is not None and (before.boxes, before.image_path) == (image.boxes, image.image_path)
-
-
-def _examine(
-    image: LabelledImage, before: DatasetItem | None, source: _ImageSource, tabled: TabledFrame | None
-) -> _ImageFacts:
-    """What is kept of an image; one that did not change since the version before is not read again."""
-    if before is not None and _unchanged(image, before):
-        return _ImageFacts(before.dhash, before.hard, before.object_ids, before.batch_id)
+def _examine(image: LabelledImage, source: _ImageSource, tabled: TabledFrame | None) -> _ImageFacts:
+    """What is kept of an image. One that did not change since the version before is not read again."""
     grey = decode_image(source.read(image), image.image_path, grey=True)
     if grey.shape != (image.height, image.width):
         raise IntegrityError(f"{image.image_path} is not a picture of {image.width}x{image.height}; remove its labels")
@@ -348,24 +346,33 @@ def _manifest(
     previous: Dataset | None,
     unusable: Mapping[str, str],
 ) -> DatasetManifest:
+    before = {item.sha256: item for item in previous.manifest.items} if previous else {}
+
+    def as_before(item: DatasetItem) -> DatasetItem:
+        """The same item of the version before, where there is one: two versions of a large dataset fit in memory."""
+        same = before.get(item.sha256)
+        return same if same == item else item
+
     items = tuple(
-        DatasetItem(
-            image_path=image.image_path,
-            sha256=image.sha256,
-            split=splits.assigned[image.sha256].split,
-            group=splits.assigned[image.sha256].group,
-            width=image.width,
-            height=image.height,
-            boxes=image.boxes,
-            camera_id=image.camera_id,
-            captured_at=image.captured_at,
-            source=image.source,
-            dhash=facts[image.sha256].dhash,
-            hard=facts[image.sha256].hard,
-            file_name=image.file_name,
-            object_ids=objects[image.sha256],
-            batch_id=facts[image.sha256].batch_id,
-            golden=image.sha256 in golden,
+        as_before(
+            DatasetItem(
+                image_path=image.image_path,
+                sha256=image.sha256,
+                split=splits.assigned[image.sha256].split,
+                group=splits.assigned[image.sha256].group,
+                width=image.width,
+                height=image.height,
+                boxes=image.boxes,
+                camera_id=image.camera_id,
+                captured_at=image.captured_at,
+                source=image.source,
+                dhash=facts[image.sha256].dhash,
+                hard=facts[image.sha256].hard,
+                file_name=image.file_name,
+                object_ids=objects[image.sha256],
+                batch_id=facts[image.sha256].batch_id,
+                golden=image.sha256 in golden,
+            )
         )
         for image in images
         if image.sha256 in splits.assigned

@@ -52,17 +52,22 @@ def load_ultralytics() -> None:
 
     integrations = ("sync", "clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "wandb")
     settings.update({key: False for key in integrations if key in settings})
-    _bring_font()
+    _bring_fonts()
 
 
-def _bring_font() -> None:
-    """Class names in other scripts make ultralytics fetch a font from the internet, unless one is there."""
+def _bring_fonts() -> None:
+    """Ultralytics asks the internet for its fonts, one for plain and one for other class names, unless they are there.
+
+    It takes a font of the machine, so that on one with Arial nobody notices.
+    """
     import matplotlib
     from ultralytics.utils import USER_CONFIG_DIR
 
-    place = Path(USER_CONFIG_DIR) / "Arial.Unicode.ttf"
-    if not place.exists():
-        shutil.copyfile(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", place)
+    shipped = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    for name in ("Arial.ttf", "Arial.Unicode.ttf"):
+        place = Path(USER_CONFIG_DIR) / name
+        if not place.exists():
+            shutil.copyfile(shipped, place)
 
 
 @cache

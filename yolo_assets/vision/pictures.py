@@ -48,9 +48,7 @@ def check_file_size(size: int, name: str) -> None:
         raise TooManyPixelsError(f"{plain(name)} is larger than {MOST_BYTES >> 30} GiB; make it smaller")
 
 
-def decode_image(
-    data: bytes, name: str, most_pixels: int = MOST_PIXELS, *, grey: bool = False
-) -> NDArray[np.uint8]:
+def decode_image(data: bytes, name: str, most_pixels: int = MOST_PIXELS, *, grey: bool = False) -> NDArray[np.uint8]:
     """A picture file as BGR uint8 ``[h, w, 3]``, upright: its EXIF orientation is applied, as a viewer shows it.
 
     JPEG, PNG, WebP, BMP and TIFF, known by their content and not by their name. Of several pages or pictures the

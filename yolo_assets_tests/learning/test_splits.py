@@ -222,6 +222,15 @@ def test_the_hash_withstands_noise_and_sees_movement():
     assert dhash(np.zeros((64, 64), np.uint8)) == "0" * 64
 
 
+@pytest.mark.parametrize(("height", "width"), [(256, 320), (1080, 1920), (97, 61), (16, 17)])
+def test_the_hash_looks_at_the_means_of_areas(height: int, width: int) -> None:
+    picture = np.random.default_rng(height).integers(0, 255, (height, width), np.uint8)
+    small = cv2.resize(picture.astype(np.float32), (17, 16), interpolation=cv2.INTER_AREA)
+    bits = np.diff(small, axis=1) > max(0.03 * float(small.std()), 0.5)
+    apart = (int(dhash(picture), 16) ^ int(np.packbits(bits).tobytes().hex(), 16)).bit_count()
+    assert apart <= 1
+
+
 def items_of(frames: Sequence[SplitFrame], splits: Sequence[Split]) -> tuple[DatasetItem, ...]:
     return tuple(
         DatasetItem(

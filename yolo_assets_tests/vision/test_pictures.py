@@ -27,6 +27,14 @@ from yolo_assets_tests.support.picture_files import (
 ORIENTATIONS = range(1, 9)
 
 
+def as_grey(data: bytes, picture: np.ndarray) -> None:
+    """The grey form of a file is that of the picture."""
+    grey = decode_image(data, "a", grey=True)
+    assert grey.shape == picture.shape[:2] and grey.dtype == np.uint8 and grey.flags.c_contiguous
+    weighted = picture.astype(float) @ (0.114, 0.587, 0.299)
+    assert np.abs(grey - weighted).max() < 8
+
+
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("kind", ORIENTED)
 def test_pictures_are_upright_as_a_viewer_shows(kind: str, orientation: int) -> None:
@@ -37,6 +45,7 @@ def test_pictures_are_upright_as_a_viewer_shows(kind: str, orientation: int) -> 
     assert head.size == (shown.shape[1], shown.shape[0])
     assert picture.shape == shown.shape and picture.dtype == np.uint8 and picture.flags.c_contiguous
     assert np.abs(picture.astype(int) - shown).max() < 12
+    as_grey(data, picture)
 
 
 @pytest.mark.parametrize("case", odd_but_sound())
@@ -51,6 +60,7 @@ def test_odd_but_sound_pictures_are_read(case: str) -> None:
     else:
         shown = as_a_viewer_shows(data)
     assert np.abs(picture.astype(int) - shown).max() < 14
+    as_grey(data, picture)
 
 
 @pytest.mark.parametrize("case", no_pictures())
