@@ -40,6 +40,7 @@ from yolo_assets.learning.series import SplitFrame, name_objects
 from yolo_assets.learning.split import SHARES, Assignment, SplitResult, assign, dhash
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
 from yolo_assets.tables.objects import TabledFrame, tabled_frames
+from yolo_assets.vision.hardware import usable_cpus
 from yolo_assets.vision.matching import iou_matrix, match
 from yolo_assets.vision.pictures import decode_image
 
@@ -59,7 +60,7 @@ _NAMED = 20
 """Images that are left out and stand in the warnings by name."""
 
 _READERS = 8
-_AT_ONCE = 1_000
+_AT_ONCE = 100
 """Pictures that are handed to the readers at once: bounds what waits in memory."""
 
 
@@ -154,16 +155,25 @@ def build_dataset(
             new.append(image)
     tabled = tabled_frames(store, [i.image_path for i in new if i.camera_id and i.image_path.count("/") == 2])
 
-    def examine(image: LabelledImage) -> _ImageFacts | str:
+    def read(image: LabelledImage) -> bytes | str:
         try:
-            return _examine(image, images_of, tabled.get(image.image_path))
+            return images_of.read(image)
         except (BadInputError, IntegrityError) as error:  # this image's own fault; a store that is away is not
             return str(error)
 
-    with ThreadPoolExecutor(_READERS) as pool:
+    def examine(image: LabelledImage, data: bytes | str) -> _ImageFacts | str:
+        try:
+            return data if isinstance(data, str) else _examine(image, data, tabled.get(image.image_path))
+        except (BadInputError, IntegrityError) as error:
+            return str(error)
+
+    # Apart: a store that is far wants many readers, and more examiners than processors only wait for each other.
+    with ThreadPoolExecutor(_READERS) as readers, ThreadPoolExecutor(usable_cpus()) as examiners:
+        ahead = readers.map(read, new[:_AT_ONCE])
         for first in range(0, len(new), _AT_ONCE):
-            part = new[first : first + _AT_ONCE]
-            for image, told in zip(part, pool.map(examine, part), strict=True):
+            part, data = new[first : first + _AT_ONCE], list(ahead)
+            ahead = readers.map(read, new[first + _AT_ONCE : first + 2 * _AT_ONCE])
+            for image, told in zip(part, examiners.map(examine, part, data), strict=True):
                 if isinstance(told, str):
                     unusable[image.image_path] = told
                 else:
@@ -182,7 +192,7 @@ def build_dataset(
     manifest = _manifest(images, facts, objects, golden, splits, frozen, names, listed, labels, previous, unusable)
     if not manifest.counts.get("train"):
         raise BadInputError("no labelled image is left for training; label more frames, from other moments")
-    if previous is not None and _content(manifest) == _content(previous.manifest):
+    if previous is not None and _same_content(manifest, previous.manifest):
         return previous
     built = Dataset(write_stored(store, manifest), manifest)
     store.compare_and_swap(
@@ -240,9 +250,9 @@ class _ImageSource:
             return self._archived.read(FrameLocation(image.source, image.sha256))
 
 
-def _examine(image: LabelledImage, source: _ImageSource, tabled: TabledFrame | None) -> _ImageFacts:
+def _examine(image: LabelledImage, data: bytes, tabled: TabledFrame | None) -> _ImageFacts:
     """What is kept of an image. One that did not change since the version before is not read again."""
-    grey = decode_image(source.read(image), image.image_path, grey=True)
+    grey = decode_image(data, image.image_path, grey=True)
     if grey.shape != (image.height, image.width):
         raise IntegrityError(f"{image.image_path} is not a picture of {image.width}x{image.height}; remove its labels")
     objects = _tabled_objects(image, tabled) if tabled is not None else ()
@@ -440,7 +450,13 @@ def _left_out(unusable: Mapping[str, str]) -> Iterator[str]:
         yield f"{len(unusable) - _NAMED} more images are left out; the manifest names them under excluded"
 
 
-def _content(manifest: DatasetManifest) -> tuple[bytes, tuple[str, ...]]:
-    """What training reads, without the history."""
-    without = manifest.model_copy(update={"parent": None, "labels": (), "class_list": None, "kept_splits": {}})
-    return without.to_json(), manifest.names_in_use
+def _same_content(one: DatasetManifest, other: DatasetManifest) -> bool:
+    """Whether training reads the same of both, without their history. Item by item: two large ones fill the memory."""
+    history = {"items": (), "parent": None, "labels": (), "class_list": None, "kept_splits": {}}
+    facts, others = (manifest.model_copy(update=history).to_json() for manifest in (one, other))
+    return (
+        (facts, one.names_in_use) == (others, other.names_in_use)
+        and len(one.items) == len(other.items)
+        and all(a is b or a.to_json() == b.to_json() for a, b in zip(one.items, other.items, strict=True))
+    )
+

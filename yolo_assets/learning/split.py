@@ -16,8 +16,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -94,20 +94,12 @@ def dhash(grey: NDArray[np.uint8]) -> str:
         256 bits in hexadecimal: for each cell of a 16 x 16 grid whether it is brighter than its left neighbour.
     """
     height, width = grey.shape
-    # Means of areas, as two products of matrices: in half the time of an interpolation by area.
-    small = _areas(height, _SIDE) @ grey.astype(np.float32) @ _areas(width, _SIDE + 1).T
+    if min(height, width) >= 8 * _SIDE and not (height % 2 or width % 2):
+        grey = np.asarray(cv2.resize(grey, (width // 2, height // 2), interpolation=cv2.INTER_AREA), np.uint8)  # fast
+    small = cv2.resize(grey.astype(np.float32), (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA)
     # At least half a grey level, so that a black picture hashes to zero and not to its noise.
     step = max(_DEAD_ZONE * float(small.std()), 0.5)
     return np.packbits((small[:, 1:] - small[:, :-1]) > step).tobytes().hex()
-
-
-@lru_cache(maxsize=64)
-def _areas(pixels: int, cells: int) -> NDArray[np.float32]:
-    """What part of each of ``cells`` equal parts of a side its pixels are ``[cells, pixels]``; rows sum to 1."""
-    edges = np.arange(cells + 1) * (pixels / cells)
-    place = np.arange(pixels)
-    shared = np.minimum(edges[1:, None], place + 1) - np.maximum(edges[:-1, None], place)
-    return (np.clip(shared, 0, None) * (cells / pixels)).astype(np.float32)
 
 
 def assign(

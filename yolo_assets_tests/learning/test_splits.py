@@ -223,12 +223,14 @@ def test_the_hash_withstands_noise_and_sees_movement():
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 320), (1080, 1920), (97, 61), (16, 17)])
-def test_the_hash_looks_at_the_means_of_areas(height: int, width: int) -> None:
-    picture = np.random.default_rng(height).integers(0, 255, (height, width), np.uint8)
+def test_the_hash_is_that_of_the_means_of_areas(height: int, width: int) -> None:
+    rng = np.random.default_rng(height)
+    view = cv2.resize(rng.integers(60, 200, (12, 16), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    picture = np.clip(view + rng.normal(0, 3, view.shape), 0, 255).astype(np.uint8)
     small = cv2.resize(picture.astype(np.float32), (17, 16), interpolation=cv2.INTER_AREA)
     bits = np.diff(small, axis=1) > max(0.03 * float(small.std()), 0.5)
     apart = (int(dhash(picture), 16) ^ int(np.packbits(bits).tobytes().hex(), 16)).bit_count()
-    assert apart <= 1
+    assert apart <= 3
 
 
 def items_of(frames: Sequence[SplitFrame], splits: Sequence[Split]) -> tuple[DatasetItem, ...]:
