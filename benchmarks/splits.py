@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from yolo_assets.learning.series import SplitFrame, name_objects
+from yolo_assets.learning.series import SplitFrame
 from yolo_assets.learning.split import assign
 from yolo_assets.simulator.part_line import PartLine
 
@@ -51,7 +51,6 @@ def measure(kind: str, count: int) -> dict[str, object]:
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     began, worked = time.perf_counter(), time.process_time()
     result = assign(frames)
-    name_objects(frames)
     return {
         "kind": kind,
         "frames": count,

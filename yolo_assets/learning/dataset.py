@@ -36,7 +36,7 @@ from yolo_assets.learning.records import (
     LabelledImage,
     Split,
 )
-from yolo_assets.learning.series import SplitFrame, name_objects
+from yolo_assets.learning.series import SplitFrame
 from yolo_assets.learning.split import SHARES, Assignment, SplitResult, assign, dhash
 from yolo_assets.storage import AlreadyExistsError, ObjectNotFoundError, ObjectStore
 from yolo_assets.tables.objects import TabledFrame, tabled_frames
@@ -181,7 +181,6 @@ def build_dataset(
     images = [image for image in images if image.sha256 in facts]
     golden = {frame.sha256 for frame in read_golden(store).frames}
     frames = [_split_frame(image, facts[image.sha256], golden) for image in images]
-    objects = name_objects(frames)
     frozen = {sha: Assignment(*kept) for sha, kept in previous.manifest.kept_splits.items()} if previous else {}
     frozen |= {sha: Assignment(item.split, item.group) for sha, item in before.items()}
     splits = assign(frames, frozen, shares=shares)
@@ -189,7 +188,7 @@ def build_dataset(
         names = listed.names
     else:
         names = _class_order(previous.manifest.class_names if previous else (), class_names, images)
-    manifest = _manifest(images, facts, objects, golden, splits, frozen, names, listed, labels, previous, unusable)
+    manifest = _manifest(images, facts, golden, splits, frozen, names, listed, labels, previous, unusable)
     if not manifest.counts.get("train"):
         raise BadInputError("no labelled image is left for training; label more frames, from other moments")
     if previous is not None and _same_content(manifest, previous.manifest):
@@ -346,7 +345,6 @@ def _class_order(before: Sequence[str], preferred: Sequence[str], images: Iterab
 def _manifest(
     images: Sequence[LabelledImage],
     facts: Mapping[str, _ImageFacts],
-    objects: Mapping[str, tuple[str, ...]],
     golden: Collection[str],
     splits: SplitResult,
     frozen: Mapping[str, Assignment],
@@ -379,7 +377,7 @@ def _manifest(
                 dhash=facts[image.sha256].dhash,
                 hard=facts[image.sha256].hard,
                 file_name=image.file_name,
-                object_ids=objects[image.sha256],
+                object_ids=splits.objects[image.sha256],
                 batch_id=facts[image.sha256].batch_id,
                 golden=image.sha256 in golden,
             )
@@ -459,4 +457,3 @@ def _same_content(one: DatasetManifest, other: DatasetManifest) -> bool:
         and len(one.items) == len(other.items)
         and all(a is b or a.to_json() == b.to_json() for a, b in zip(one.items, other.items, strict=True))
     )
-

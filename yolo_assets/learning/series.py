@@ -128,13 +128,12 @@ def in_series(frames: Sequence[SplitFrame]) -> tuple[list[Series], list[SplitFra
     return series, loose
 
 
-def name_objects(frames: Sequence[SplitFrame]) -> dict[str, tuple[str, ...]]:
-    """The object of each box of each frame, by the frame's key.
+def name_objects(series: Sequence[Series], loose: Sequence[SplitFrame]) -> dict[str, tuple[str, ...]]:
+    """The object of each box of each frame, by the frame's key; the frames as ``in_series`` has ordered them.
 
     A name that is known holds for all boxes that are linked to it. An object without one is named after the first box
     that shows it.
     """
-    series, loose = in_series(frames)
     names = {frame.key: tuple(f"{frame.key[:16]}:{n}" for n in range(len(frame.boxes))) for frame in loose}
     for one in series:
         known: dict[int, str] = {}

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_assets.learning.records import Split
-from yolo_assets.learning.series import Series, SplitFrame, hash_bits, in_series
+from yolo_assets.learning.series import Series, SplitFrame, hash_bits, in_series, name_objects
 
 SHARES: Mapping[Split, float] = {"train": 0.7, "val": 0.12, "test": 0.18}
 NEAR_BITS = 8
@@ -63,10 +63,17 @@ class Assignment:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """The assignment of every frame, and the frames that fit in no split with the reason."""
+    """The assignment of every frame, and the frames that fit in no split with the reason.
+
+    Attributes:
+        assigned: by the frame's key.
+        excluded: the reason, by the frame's key.
+        objects: the object that each box of each frame shows, by the frame's key.
+    """
 
     assigned: dict[str, Assignment]
     excluded: dict[str, str]
+    objects: dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,8 @@ def assign(
         if not groups:
             break
         _fill(assigned, groups, shares, len(frames) - len(excluded))
-    return SplitResult(assigned, {f.key: excluded.get(f.key, _CUT) for f in frames if f.key not in assigned})
+    left_out = {frame.key: excluded.get(frame.key, _CUT) for frame in frames if frame.key not in assigned}
+    return SplitResult(assigned, left_out, name_objects(series, loose))
 
 
 _CUT = "left out where a long chain of objects was cut: it shows objects of frames on both sides"

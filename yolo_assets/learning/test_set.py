@@ -17,7 +17,7 @@ from yolo_assets.learning.judging import validate
 from yolo_assets.learning.known_images import KnownImages
 from yolo_assets.learning.manifests import write_stored
 from yolo_assets.learning.records import DatasetItem, DatasetManifest, LabelledImage
-from yolo_assets.learning.series import SplitFrame, name_objects
+from yolo_assets.learning.series import SplitFrame
 from yolo_assets.learning.split import assign, dhash
 from yolo_assets.storage import ObjectStore
 from yolo_assets.vision.pictures import decode_image
@@ -80,7 +80,7 @@ def _manifest(store: ObjectStore, images: tuple[LabelledImage, ...], digest: str
         )
         for image in unique.values()
     ]
-    groups, objects = assign(frames, shares={"test": 1.0}), name_objects(frames)
+    groups = assign(frames, shares={"test": 1.0})
     items = [
         DatasetItem(
             image_path=image.image_path,
@@ -93,7 +93,7 @@ def _manifest(store: ObjectStore, images: tuple[LabelledImage, ...], digest: str
             dhash=hashes[sha256],
             hard=hard_reasons(decoded[sha256], image.boxes),
             file_name=image.file_name,
-            object_ids=objects[sha256],
+            object_ids=groups.objects[sha256],
         )
         for sha256, image in sorted(unique.items())
     ]

@@ -202,7 +202,7 @@ def test_boxes_are_named_by_the_tables_and_by_their_links():
         SplitFrame(key(n), "cam1", START + timedelta(seconds=n), key(n), "", boxes, ("cam1/x/7",) if n == 1 else ())
         for n in range(3)
     ] + [SplitFrame(key(9), "cam1", START + timedelta(hours=1), key(9), "", boxes)]
-    names = name_objects(frames)
+    names = name_objects(*in_series(frames))
     assert [names[frame.key] for frame in frames[:3]] == [("cam1/x/7",)] * 3
     assert names[frames[3].key] == (f"{key(9)[:16]}:0",)
 
