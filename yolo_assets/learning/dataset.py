@@ -359,7 +359,7 @@ def _manifest(
     def as_before(item: DatasetItem) -> DatasetItem:
         """The same item of the version before, where there is one: two versions of a large dataset fit in memory."""
         same = before.get(item.sha256)
-        return same if same == item else item
+        return same if same is not None and same == item else item
 
     items = tuple(
         as_before(

@@ -39,7 +39,7 @@ def labelled(line: PartLine, fps: float, count: int, name: str = "") -> list[Spl
             key=key(number),
             camera="" if name else "cam1",
             captured_at=None if name else START + timedelta(seconds=number / fps),
-            dhash=dhash(cv2.cvtColor(one.image, cv2.COLOR_BGR2GRAY)) if one else key(number),
+            dhash=dhash(np.asarray(cv2.cvtColor(one.image, cv2.COLOR_BGR2GRAY), np.uint8)) if one else key(number),
             path=name.format(number, key(number)) if name else "",
             boxes=tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in truth[number]),
         )

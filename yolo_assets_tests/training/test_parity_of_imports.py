@@ -86,7 +86,9 @@ def test_every_option_is_imported_served_and_rolled_back(network: str, tmp_path:
 def serve_in_turn(plant: Plant, promoter: Promoter, name: str, versions: list[str], pictures: Path) -> None:
     """Promote each, and roll back to the first after each; the agent finds boxes with whatever serves."""
     camera = {"kind": "folder", "camera_id": name, "path": str(pictures), "fps": 10, "loop": True}
-    agent = Agent(plant.config([camera], model=name, engine={"kind": "onnxruntime", "device": "cpu"}))
+    # A device of its own: what one serves decides which layouts it takes.
+    options = {"model": name, "device_id": name, "engine": {"kind": "onnxruntime", "device": "cpu"}}
+    agent = Agent(plant.config([camera], **options))
 
     def serves(version: str) -> bool:
         serving = agent.control.serving
