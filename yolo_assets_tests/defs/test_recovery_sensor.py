@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -17,6 +18,7 @@ from yolo_assets.defs.partitions import hourly, packed
 from yolo_assets.defs.recovery.runs import FAILURES_TAG, ended_runs, finished_run
 from yolo_assets.defs.recovery.sensors import recovery_sensor
 from yolo_assets.defs.recovery.unfinished import MOST_FAILURES, Target, pause_after
+from yolo_assets.defs.resources import Locations
 from yolo_assets.storage import StoreUnavailableError
 from yolo_assets_tests.support.automation_daemon import AutomationDaemon
 
@@ -84,16 +86,22 @@ def health() -> None:
     work("health")
 
 
-DEFS = dg.Definitions(assets=[labels, raw, dataset, weights, tables, health], sensors=[recovery_sensor])
+ASSETS = [labels, raw, dataset, weights, tables, health]
 AWAY = StoreUnavailableError("the store answered 503")
 
 
 @pytest.fixture
-def daemon() -> Iterator[AutomationDaemon]:
+def locations(tmp_path: Path) -> Locations:
+    return Locations(values={"home": str(tmp_path / "home")})
+
+
+@pytest.fixture
+def daemon(locations: Locations) -> Iterator[AutomationDaemon]:
     errors.clear()
     starts.clear()
+    definitions = dg.Definitions(assets=ASSETS, sensors=[recovery_sensor], resources={"locations": locations})
     with dg.DagsterInstance.ephemeral() as instance:
-        yield AutomationDaemon(DEFS, instance, START)
+        yield AutomationDaemon(definitions, instance, START)
 
 
 def report(daemon: AutomationDaemon, asset: str = "labels", partition: str | None = None) -> None:
@@ -127,7 +135,7 @@ def test_an_hour_in_which_a_camera_failed_is_completed_later(daemon: AutomationD
 def test_of_several_hours_only_those_that_may_pass_are_requested(daemon: AutomationDaemon) -> None:
     hours = [NIGHT, "2026-03-01-03:00", "2026-03-01-04:00"]
     errors[hours[0]], errors[hours[1]] = AWAY, BadInputError("a record that nobody can read")
-    job = DEFS.resolve_implicit_global_asset_job_def()
+    job = daemon.definitions.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(
         instance=daemon.instance,
         asset_selection=[dg.AssetKey("tables"), dg.AssetKey("health")],
@@ -136,7 +144,7 @@ def test_of_several_hours_only_those_that_may_pass_are_requested(daemon: Automat
     )
     assert not result.success
     (run,) = daemon.instance.get_runs()
-    graph = DEFS.resolve_asset_graph()
+    graph = daemon.definitions.resolve_asset_graph()
     (end,), _ = ended_runs(daemon.instance, None, START)
     left = finished_run(daemon.instance, graph, run, end).unfinished
     assert Target("tables", hours[0]) in left and Target("tables", hours[1]) not in left
@@ -271,13 +279,35 @@ def test_hours_that_fail_again_and_again_are_tried_twice_an_hour(daemon: Automat
     assert sorted(daemon.instance.get_materialized_partitions(dg.AssetKey("tables"))) == hours
 
 
+def test_when_the_archive_root_is_back_nobody_waits_out_the_hour(
+    daemon: AutomationDaemon, locations: Locations
+) -> None:
+    root = locations.settings.home / "archive"
+    locations.archive().store.put("receipts/note", b"this machine has stored here")
+    root.rename(root.with_name("unmounted"))
+    errors["tables"] = AWAY
+    daemon.run("tables", partition=NIGHT)
+    for _ in range(10):
+        daemon.advance(MINUTE)
+    assert len(daemon.runs) == 3, "two in vain after the first"
+    errors.clear()
+    for _ in range(10):
+        daemon.advance(MINUTE)
+    assert len(daemon.runs) == 3, "still away"
+    root.with_name("unmounted").rename(root)
+    for _ in range(2):
+        daemon.advance(MINUTE)
+    assert daemon.instance.get_materialized_partitions(dg.AssetKey("tables")) == {NIGHT}
+    assert not daemon.failed_ticks
+
+
 def test_what_runs_already_is_not_requested(daemon: AutomationDaemon) -> None:
     errors["dataset"] = AWAY
     report(daemon)
     daemon.tick()
     with daemon._time():
         queued = daemon.instance.create_run_for_job(
-            DEFS.resolve_implicit_global_asset_job_def(),
+            daemon.definitions.resolve_implicit_global_asset_job_def(),
             asset_selection=frozenset({dg.AssetKey("dataset")}),
             status=dg.DagsterRunStatus.STARTED,
         )

@@ -8,6 +8,7 @@ from yolo_assets.defs.recovery.unfinished import (
     FinishedRun,
     RecoveryCursor,
     Target,
+    after_look,
     after_runs,
     due_targets,
     tries_left,
@@ -63,6 +64,16 @@ def test_one_bad_camera_for_a_day_is_two_runs_an_hour_at_most() -> None:
     for begin in range(0, 24 * 60, 5):
         moment = START + begin * MINUTE
         assert sum(moment <= started < moment + timedelta(hours=1) for started in clock.started) <= 2, moment
+
+
+def test_only_tries_during_an_outage_are_forgotten_when_it_ends() -> None:
+    held = RecoveryCursor(through=0, in_vain=[START, START])
+    assert tries_left(after_look(held, answers=True), START, 0) == 0, "it was never away: a camera is bad"
+    away = after_look(after_look(held, answers=False), answers=False)
+    assert tries_left(away, START, 0) == 0 and RecoveryCursor.load(away.dump()) == away
+    assert after_runs(away, [], 1).cursor.away
+    back = after_look(away, answers=True)
+    assert tries_left(back, START, 0) == 2 and not back.away
 
 
 def test_an_outage_of_half_a_year_ends_in_a_steady_stream() -> None:

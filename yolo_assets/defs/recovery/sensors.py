@@ -31,11 +31,13 @@ from yolo_assets.defs.recovery.unfinished import (
     RecoveryCursor,
     Target,
     Unfinished,
+    after_look,
     after_runs,
     due_targets,
     tries_left,
     without,
 )
+from yolo_assets.defs.resources import Locations
 
 if TYPE_CHECKING:
     from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
@@ -53,10 +55,11 @@ RUN_TAG = "yolo_assets/requested_after"
     description=(
         "Requests again what failed runs left undone, when the cause may pass: an unreachable store, a process that "
         "died. The pauses grow from a minute to two hours; after two days it gives up and reports it. Hours are "
-        "packed; while no such run completes anything there are at most two of them in an hour."
+        "packed; while no such run completes anything there are at most two of them in an hour, or until an archive "
+        "root that was away answers again."
     ),
 )
-def recovery_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+def recovery_sensor(context: dg.SensorEvaluationContext, locations: Locations) -> dg.SensorResult:
     """Read the runs that ended since the last tick, then request what is due; ``unfinished`` decides what that is."""
     assert context.repository_def is not None, "Dagster gives every tick its repository"
     graph, instance, now = context.repository_def.asset_graph, context.instance, utc_now()
@@ -77,6 +80,8 @@ def recovery_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     ready = [(target, work) for target, work in due if target not in finished | busy]
     together = {(target.asset, work.run) for target, work in ready}
     ready = [(target, work) for target, work in ready if not _blocked(instance, graph, target, work, together)]
+    if cursor.targets and not tries_left(cursor, now, 0):
+        cursor = after_look(cursor, answers=_root_answers(locations, now))
     left = tries_left(cursor, now, sum(RUN_TAG in run.tags and is_hourly(run) for run in running))
     requests = _requests(instance, graph, ready, now, left)
     return dg.SensorResult(
@@ -85,6 +90,17 @@ def recovery_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         skip_reason=None if requests else _state(cursor),
         cursor=cursor.dump(),
     )
+
+
+def _root_answers(locations: Locations, now: datetime) -> bool:
+    from yolo_assets.archive.listing import list_hour
+    from yolo_assets.storage import StoreUnavailableError
+
+    try:
+        list_hour(locations.archive(), Hour.of(now))
+    except StoreUnavailableError:
+        return False
+    return True
 
 
 def _runs(instance: dg.DagsterInstance, run_ids: Collection[str]) -> Sequence[dg.DagsterRun]:

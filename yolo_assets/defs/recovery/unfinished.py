@@ -108,11 +108,13 @@ class RecoveryCursor(SensorCursor):
         through: position in the event log up to which the ends of runs were read; None at first.
         targets: unfinished work, by ``str(target)``.
         in_vain: ends of the newest runs over hours that were requested again and completed nothing.
+        away: whether the archive root was away at the last look, since such runs are held back.
     """
 
     through: int | None = None
     targets: dict[str, Unfinished] = Field(default_factory=dict)
     in_vain: list[datetime] = Field(default_factory=list)
+    away: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ def after_runs(cursor: RecoveryCursor, runs: Iterable[FinishedRun], through: int
             if failures == MOST_FAILURES:
                 given_up[target] = targets[str(target)]
     kept = dict(sorted(targets.items(), key=lambda item: item[1].ended)[-_KEPT:])
-    return Progress(RecoveryCursor(through=through, targets=kept, in_vain=in_vain), given_up)
+    after = RecoveryCursor(through=through, targets=kept, in_vain=in_vain, away=cursor.away)
+    return Progress(after, given_up)
 
 
 def _failures_before(before: Unfinished | None, run: FinishedRun) -> int:
@@ -188,6 +191,20 @@ def tries_left(cursor: RecoveryCursor, now: datetime, under_way: int) -> int:
     """
     lately = sum(now - ended < _TRIES_IN for ended in cursor.in_vain)
     return max(0, TRIES - lately - under_way)
+
+
+def after_look(cursor: RecoveryCursor, *, answers: bool) -> RecoveryCursor:
+    """The cursor after a look at the archive root, while runs are held back.
+
+    Runs that were made while the root was away say nothing about the work: once it answers again they are forgotten,
+    and nobody waits out the hour. A fault of one camera leaves the root well, and the restraint stays.
+
+    Args:
+        cursor: of this tick.
+        answers: whether the root can be read now.
+    """
+    in_vain = [] if answers and cursor.away else cursor.in_vain
+    return cursor.model_copy(update={"away": not answers, "in_vain": in_vain})
 
 
 def without(cursor: RecoveryCursor, targets: Iterable[Target]) -> RecoveryCursor:
