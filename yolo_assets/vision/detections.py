@@ -117,7 +117,8 @@ class Detections:
     @property
     def in_order(self) -> NDArray[np.bool_]:
         """Which boxes ``[n]`` have their left side left of the right one, and their upper side above the lower one."""
-        return (self.xyxy[:, :2] <= self.xyxy[:, 2:]).all(1)
+        x1, y1, x2, y2 = self.xyxy.T
+        return (x1 <= x2) & (y1 <= y2)
 
     def to_records(self, class_names: Sequence[str], timestamp: datetime) -> list[dict[str, Any]]:
         """As the detection record carries them.
