@@ -114,17 +114,12 @@ class Detections:
         x1, y1, x2, y2 = self.xyxy.T
         return (x2 > x1) & (y2 > y1)
 
-    @property
-    def in_order(self) -> NDArray[np.bool_]:
-        """Which boxes ``[n]`` have their left side left of the right one, and their upper side above the lower one."""
-        x1, y1, x2, y2 = self.xyxy.T
-        return (x1 <= x2) & (y1 <= y2)
-
     def to_records(self, class_names: Sequence[str], timestamp: datetime) -> list[dict[str, Any]]:
         """As the detection record carries them.
 
         Coordinates are rounded to 1/100 pixel and confidences to 4 places: finer digits differ between engines and
-        would only make records longer.
+        would only make records longer. A box whose sides have changed places is left out, as a head that gives
+        distances without a distribution (YOLO26) may make one: no record can hold it, and the others would be lost.
 
         Args:
             class_names: ordered; position is the class id.
@@ -151,4 +146,5 @@ class Detections:
             for box, class_id, confidence in zip(
                 self.xyxy.tolist(), self.class_id.tolist(), self.confidence.tolist(), strict=True
             )
+            if box[0] <= box[2] and box[1] <= box[3]
         ]

@@ -128,9 +128,7 @@ class Model:
                     max_detections=thresholds.max_detections,
                     reported=self._reported,
                 )
-                found = Detections(place.to_frame(detections.xyxy), detections.class_id, detections.confidence)
-                # A head that gives distances without a distribution (YOLO26) may turn a box inside out: that is none.
-                results.append(found if found.in_order.all() else found[found.in_order])
+                results.append(Detections(place.to_frame(detections.xyxy), detections.class_id, detections.confidence))
         return results
 
     def _run(self, frames: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], list[Geometry]]:

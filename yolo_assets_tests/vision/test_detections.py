@@ -44,6 +44,13 @@ def test_records_follow_the_contract() -> None:
         boxes.to_records(["crack"], moment)
 
 
+def test_a_box_that_is_inside_out_costs_no_other_its_place_in_the_record() -> None:
+    """YOLO26's head may give one, and a record with it would be refused."""
+    boxes = Detections.of([[60, 40, 20, 90], [10, 10, 30, 30], [5, 80, 25, 60]], [0, 1, 0], [0.9, 0.8, 0.7])
+    (found,) = boxes.to_records(["crack", "spatter"], datetime(2026, 1, 2, tzinfo=UTC))
+    assert Detection.model_validate(found).class_name == "spatter"
+
+
 def test_indexing_selects_by_class_confidence_slice_and_position() -> None:
     found = Detections.of([[0, 0, 4, 4], [1, 1, 1, 9], [2, 2, 8, 8]], [0, 1, 0], [0.9, 0.5, 0.25])
     assert found[found.class_id == 0].confidence.tolist() == pytest.approx([0.9, 0.25])
@@ -70,9 +77,10 @@ def test_labels_have_confidence_1_and_no_detections_keep_their_shape() -> None:
 
 
 _coordinate = st.integers(0, 400_000).map(lambda hundredths: hundredths / 100)
-_rows = st.lists(
-    st.tuples(st.tuples(*[_coordinate] * 4), st.integers(0, 2), st.integers(0, 10_000).map(lambda n: n / 10_000))
+_corners = st.tuples(*[_coordinate] * 4).map(
+    lambda c: (min(c[0], c[2]), min(c[1], c[3]), max(c[0], c[2]), max(c[1], c[3]))
 )
+_rows = st.lists(st.tuples(_corners, st.integers(0, 2), st.integers(0, 10_000).map(lambda n: n / 10_000)))
 
 
 @given(_rows)

@@ -137,16 +137,6 @@ def test_nan_is_an_error_never_an_empty_frame(engine: EngineName) -> None:
     assert all("not finite" in problem for problem in problems)
 
 
-def test_a_box_that_is_inside_out_is_left_out(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """YOLO26's head may give one: a record cannot hold it, and the frame's other boxes must not be lost with it."""
-    boxes = Detections.of([[60, 40, 20, 90], [10, 10, 30, 30], [5, 80, 25, 60]], [0, 1, 2], [0.9, 0.8, 0.7])
-    monkeypatch.setattr("yolo_assets.vision.model.decode", lambda *_, **__: boxes)
-    model = Model.load(*tiny_bundle, engine="onnxruntime", threads=1)
-    found = model.predict(blob_frame(0)[0])
-    model.close()
-    assert found.class_id.tolist() == [1] and found.in_order.all()
-
-
 def test_golden_frames_reveal_a_blind_model_and_damaged_frames(tiny_bundle: Bundle) -> None:
     manifest, files = tiny_bundle_files(variant="blind")
     problems = Model.load(manifest, files).check_golden(files)
