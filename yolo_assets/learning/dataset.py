@@ -147,7 +147,7 @@ def build_dataset(
     before = {item.sha256: item for item in previous.manifest.items} if previous else {}
     facts: dict[str, _ImageFacts] = {}
     new: list[LabelledImage] = []
-    for image in images:
+    for image in images:  # one that did not change since the version before is not read again
         item = before.get(image.sha256)
         if item is not None and (item.boxes, item.image_path) == (image.boxes, image.image_path):
             facts[image.sha256] = _ImageFacts(item.dhash, item.hard, item.object_ids, item.batch_id)
@@ -188,7 +188,7 @@ def build_dataset(
         names = listed.names
     else:
         names = _class_order(previous.manifest.class_names if previous else (), class_names, images)
-    manifest = _manifest(images, facts, golden, splits, frozen, names, listed, labels, previous, unusable)
+    manifest = _manifest(images, facts, before, golden, splits, frozen, names, listed, labels, previous, unusable)
     if not manifest.counts.get("train"):
         raise BadInputError("no labelled image is left for training; label more frames, from other moments")
     if previous is not None and _same_content(manifest, previous.manifest):
@@ -250,7 +250,7 @@ class _ImageSource:
 
 
 def _examine(image: LabelledImage, data: bytes, tabled: TabledFrame | None) -> _ImageFacts:
-    """What is kept of an image. One that did not change since the version before is not read again."""
+    """What is kept of an image that is new or has changed."""
     grey = decode_image(data, image.image_path, grey=True)
     if grey.shape != (image.height, image.width):
         raise IntegrityError(f"{image.image_path} is not a picture of {image.width}x{image.height}; remove its labels")
@@ -345,6 +345,7 @@ def _class_order(before: Sequence[str], preferred: Sequence[str], images: Iterab
 def _manifest(
     images: Sequence[LabelledImage],
     facts: Mapping[str, _ImageFacts],
+    before: Mapping[str, DatasetItem],
     golden: Collection[str],
     splits: SplitResult,
     frozen: Mapping[str, Assignment],
@@ -354,8 +355,6 @@ def _manifest(
     previous: Dataset | None,
     unusable: Mapping[str, str],
 ) -> DatasetManifest:
-    before = {item.sha256: item for item in previous.manifest.items} if previous else {}
-
     def as_before(item: DatasetItem) -> DatasetItem:
         """The same item of the version before, where there is one: two versions of a large dataset fit in memory."""
         same = before.get(item.sha256)

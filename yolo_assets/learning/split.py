@@ -102,7 +102,8 @@ def dhash(grey: NDArray[np.uint8]) -> str:
     """
     height, width = grey.shape
     if min(height, width) >= 8 * _SIDE and not (height % 2 or width % 2):
-        grey = np.asarray(cv2.resize(grey, (width // 2, height // 2), interpolation=cv2.INTER_AREA), np.uint8)  # fast
+        # Exact halves are quick; the slow means of other areas are then taken from a quarter of the pixels.
+        grey = np.asarray(cv2.resize(grey, (width // 2, height // 2), interpolation=cv2.INTER_AREA), np.uint8)
     small = cv2.resize(grey.astype(np.float32), (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA)
     # At least half a grey level, so that a black picture hashes to zero and not to its noise.
     step = max(_DEAD_ZONE * float(small.std()), 0.5)

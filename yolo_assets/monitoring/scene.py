@@ -81,7 +81,7 @@ def scene_of(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
     if len(same) < 3:
         return None
     scene, thirds = _median(same), [_median(same[part::3]) for part in range(3)]
-    # Dark and smooth scenes are told apart by those who compare them.
+    # Of dark and smooth pictures there is no shift: whoever compares the scene with another finds that, too.
     shifts = [scene_shift(one, other) for one, other in itertools.combinations(thirds, 2)]
     distances = [shift.distance for shift in shifts if shift is not None]
     return scene if all(distance is not None and distance <= _STANDS for distance in distances) else None

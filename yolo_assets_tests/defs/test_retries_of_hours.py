@@ -74,6 +74,8 @@ def test_only_tries_during_an_outage_are_forgotten_when_it_ends() -> None:
     assert after_runs(away, [], 1).cursor.away
     back = after_look(away, answers=True)
     assert tries_left(back, START, 0) == 2 and not back.away
+    later = after_look(away, answers=None).model_copy(update={"in_vain": [START, START]})
+    assert tries_left(after_look(later, answers=True), START, 0) == 0, "the outage before says nothing of these tries"
 
 
 def test_an_outage_of_half_a_year_ends_in_a_steady_stream() -> None:

@@ -127,7 +127,7 @@ def test_a_checkpoint_of_every_generation_is_trained_on(network: str, tmp_path: 
     registry = Registry(world.store)
     file = made.file(network, "checkpoint")
     imported = import_model(registry, ImportRequest(file, "line", "brought", made.pictures, by="soak"))
-    assert imported.comparison is not None and imported.comparison.boxes > 100
+    assert imported.comparison is not None and imported.comparison.boxes > 200
     spec = TrainSpec(name="line", parent="line/brought", epochs=1, imgsz=64, batch=8, warmup_epochs=0)
     result = train_candidate(registry, dataset, spec, tmp_path / "work", nice=0, timeout_seconds=900)
     assert result.parent == "line/brought"

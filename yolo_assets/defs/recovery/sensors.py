@@ -80,8 +80,8 @@ def recovery_sensor(context: dg.SensorEvaluationContext, locations: Locations) -
     ready = [(target, work) for target, work in due if target not in finished | busy]
     together = {(target.asset, work.run) for target, work in ready}
     ready = [(target, work) for target, work in ready if not _blocked(instance, graph, target, work, together)]
-    if cursor.targets and not tries_left(cursor, now, 0):
-        cursor = after_look(cursor, answers=_root_answers(locations, now))
+    held_back = cursor.targets and not tries_left(cursor, now, 0)
+    cursor = after_look(cursor, answers=_root_answers(locations, now) if held_back else None)
     left = tries_left(cursor, now, sum(RUN_TAG in run.tags and is_hourly(run) for run in running))
     requests = _requests(instance, graph, ready, now, left)
     return dg.SensorResult(

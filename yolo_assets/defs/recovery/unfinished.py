@@ -108,7 +108,7 @@ class RecoveryCursor(SensorCursor):
         through: position in the event log up to which the ends of runs were read; None at first.
         targets: unfinished work, by ``str(target)``.
         in_vain: ends of the newest runs over hours that were requested again and completed nothing.
-        away: whether the archive root was away at the last look, since such runs are held back.
+        away: whether the archive root was away at the last look; only while such runs are held back.
     """
 
     through: int | None = None
@@ -193,18 +193,18 @@ def tries_left(cursor: RecoveryCursor, now: datetime, under_way: int) -> int:
     return max(0, TRIES - lately - under_way)
 
 
-def after_look(cursor: RecoveryCursor, *, answers: bool) -> RecoveryCursor:
-    """The cursor after a look at the archive root, while runs are held back.
+def after_look(cursor: RecoveryCursor, *, answers: bool | None) -> RecoveryCursor:
+    """The cursor after a look at the archive root, which is looked at while runs are held back.
 
     Runs that were made while the root was away say nothing about the work: once it answers again they are forgotten,
     and nobody waits out the hour. A fault of one camera leaves the root well, and the restraint stays.
 
     Args:
         cursor: of this tick.
-        answers: whether the root can be read now.
+        answers: whether the root can be read now; None: nothing is held back, so nobody looked.
     """
     in_vain = [] if answers and cursor.away else cursor.in_vain
-    return cursor.model_copy(update={"away": not answers, "in_vain": in_vain})
+    return cursor.model_copy(update={"away": answers is False, "in_vain": in_vain})
 
 
 def without(cursor: RecoveryCursor, targets: Iterable[Target]) -> RecoveryCursor:
